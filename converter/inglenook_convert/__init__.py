@@ -1,0 +1,1 @@
+"""Converts gpt-oss checkpoints (safetensors) to GGUF."""
