@@ -1,4 +1,4 @@
-"""What `ChatService` tells its listeners (a window, a terminal). All are values; a listener is called on worker threads."""
+"""What `ChatService` tells its listeners (a window, a terminal): values. Listeners are called on worker threads."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class AnswerPartEnded:
 
 @dataclass(frozen=True, slots=True)
 class AnswerEnded:
-    """The one end event of an answer. `message` is its final form (see its state and stats), already queued for disk."""
+    """The one end event of an answer. `message` is its final form (see state and stats), already queued for disk."""
 
     conversation_id: str
     message: StoredMessage

@@ -97,9 +97,7 @@ class Tree:
     def siblings(self, message_id: str) -> tuple[StoredMessage, ...]:
         """All messages with the same parent and role, the message itself included, oldest first."""
         this = self._by_id[message_id]
-        return tuple(
-            m for m in self.messages if m.parent_id == this.parent_id and m.message.role == this.message.role
-        )
+        return tuple(m for m in self.messages if m.parent_id == this.parent_id and m.message.role == this.message.role)
 
     def latest_leaf(self, message_id: str) -> str:
         """The leaf reached from `message_id` by always taking the newest child."""
@@ -139,7 +137,7 @@ class ConversationStore(Protocol):
         ...
 
     def flush(self) -> None:
-        """Returns when everything queued so far is on disk. Raises what the writer met (`UserError`: disk full, ...)."""
+        """Returns when all that was queued is on disk. Raises what the writer met (`UserError`: disk full, ...)."""
         ...
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """The two kinds of error.
 
-`UserError` is about the user's world (a missing file, a full disk): it is shown, and says what to do next. Anything else
-is our bug and is never swallowed. A message is a template and its arguments, so that the edges (window, command line)
-can translate it, and so that it crosses a process boundary as it is.
+`UserError` is about the user's world (a missing file, a full disk): it is shown, and says what to do next. Anything
+else is our bug and is never swallowed. A message is a template and its arguments, so that the edges (window, command
+line) can translate it, and so that it crosses a process boundary as it is.
 """
 
 from __future__ import annotations

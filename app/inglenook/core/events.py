@@ -42,7 +42,7 @@ class Prefill:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """One or more sampled tokens: their ids and, of equal length, their bytes (UTF-8, possibly cut within a character).
+    """One or more sampled tokens: ids and, of equal length, their bytes (UTF-8, possibly cut within a character).
 
     A control token's bytes are its name, such as b"<|channel|>"; consumers go by id.
     """

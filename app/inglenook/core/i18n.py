@@ -22,5 +22,5 @@ def tr(text: str, /, **arguments: Any) -> str:
 
 def install(folder: Path, languages: list[str] | None = None) -> None:
     """Takes the catalogue `inglenook.mo` for the system's (or the given) languages from `folder`, if there is one."""
-    global _translations  # noqa: PLW0603 - the one process-wide language, set once at start
+    global _translations
     _translations = gettext.translation("inglenook", folder, languages, fallback=True)

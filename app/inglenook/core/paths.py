@@ -1,4 +1,4 @@
-"""Where things are kept. The folders themselves are chosen in `bootstrap` (platformdirs); this is what rooms are handed."""
+"""Where things are kept. `bootstrap` chooses the folders (platformdirs); this is what the rooms are handed."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from inglenook.core.messages import Effort, Message
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A function that the model may call: `name` without the `functions.` namespace, `parameters` a JSON schema or None."""
+    """A function the model may call: `name` without the `functions.` namespace, `parameters` a JSON schema or None."""
 
     name: str
     description: str
@@ -22,8 +22,8 @@ class ToolSpec:
 class Prompt:
     """One request to the model in the user's terms.
 
-    `date` (YYYY-MM-DD) is fixed when the conversation is created, so that tomorrow's prompt shares today's cached prefix.
-    `messages` end with the user's or a tool's message that is to be answered.
+    `date` (YYYY-MM-DD) is fixed when the conversation is created, so that tomorrow's prompt shares today's cached
+    prefix. `messages` end with the user's or a tool's message that is to be answered.
     """
 
     messages: tuple[Message, ...]

@@ -1,4 +1,4 @@
-"""Settings: each is declared once, with type, default, title and help; file and dialog are made from the declarations."""
+"""Settings: each is declared once, with type, default, title, help; file and dialog are made from the declarations."""
 
 from __future__ import annotations
 
@@ -42,11 +42,9 @@ class Setting(Generic[T]):
             raise ValueError(f"{self.key}: {value!r} is not of type {kind.__name__}")
         if self.choices and value not in [v for v, _ in self.choices]:
             raise ValueError(f"{self.key}: {value!r} is not one of the choices")
-        if (self.minimum is not None and value < self.minimum) or (
-            self.maximum is not None and value > self.maximum
-        ):
+        if (self.minimum is not None and value < self.minimum) or (self.maximum is not None and value > self.maximum):
             raise ValueError(f"{self.key}: {value!r} is out of range")
-        return value  # type: ignore[no-any-return]  # its type was just checked
+        return value
 
 
 APPEARANCE = N_("Appearance")
@@ -90,9 +88,9 @@ CONTEXT = Setting(
     N_("How many tokens the model can see at once. 0 chooses by the memory of this computer."),
     minimum=0, maximum=131072, step=1024,
 )  # fmt: skip
-GPU = Setting(
-    "use_gpu", MODEL, N_("Use the graphics processor"), True, N_("Off runs the model on the CPU alone.")
-)
+GPU = Setting("use_gpu", MODEL, N_("Use the graphics processor"), True, N_("Off runs the model on the CPU alone."))
+# Chosen in the model menu, not in the dialog: the path of a GGUF file, or "" for the demo model.
+MODEL_FILE = Setting("model_file", MODEL, N_("Model file"), "")
 
 ALL: tuple[Setting[Any], ...] = (THEME, TEXT_SIZE, EFFORT, INSTRUCTIONS, TEMPERATURE, TOP_P, CONTEXT, GPU)
 

@@ -1,0 +1,86 @@
+"""The only place that constructs the big objects and hands them to each other.
+
+Each is made when it is first asked for, so that `ask` opens no database and `doctor` starts no engine.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+import platformdirs
+
+from inglenook.chat.service import ChatService
+from inglenook.core import i18n, logs
+from inglenook.core.inference import InferenceService
+from inglenook.core.paths import Paths, resources
+from inglenook.core.settings import Settings
+from inglenook.engine.client import EngineClient
+from inglenook.library.service import ModelService
+from inglenook.store.repository import SqliteStore
+
+
+def user_paths() -> Paths:
+    """The folders of this user; all below $INGLENOOK_HOME where that is set (tests, a portable stick)."""
+    if home := os.environ.get("INGLENOOK_HOME"):
+        base = Path(home).absolute()
+        return Paths(base / "data", base / "config", base / "cache", base / "logs", base / "run")
+    dirs = platformdirs.PlatformDirs("Inglenook" if os.name == "nt" else "inglenook", appauthor=False)
+    return Paths(
+        dirs.user_data_path,
+        dirs.user_config_path,
+        dirs.user_cache_path,
+        dirs.user_log_path,
+        dirs.user_runtime_path if Path(dirs.user_runtime_dir).parent.is_dir() else dirs.user_cache_path / "run",
+    )
+
+
+class Services:
+    """The program's parts, made on first use. `model` is a file for this run alone; `name` names the log."""
+
+    def __init__(self, model: Path | None = None, name: str = "inglenook") -> None:
+        self._model = model
+        self.paths = user_paths()
+        self.paths.create()
+        logs.start(self.paths.logs, name)
+        i18n.install(resources() / "translations")
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What the user has set."""
+        return Settings(self.paths.settings)
+
+    @cached_property
+    def inference(self) -> InferenceService:
+        """The engine, started by the first request."""
+        return EngineClient(self.paths.runtime, self.paths.logs)
+
+    @cached_property
+    def models(self) -> ModelService:
+        """The chosen model."""
+        return ModelService(self.inference, self.settings, self.paths, self._model)
+
+    @cached_property
+    def store(self) -> SqliteStore:
+        """The conversations."""
+        return SqliteStore(self.paths.database)
+
+    @cached_property
+    def chat(self) -> ChatService:
+        """Conversations with the model."""
+        return ChatService(self.store, self.inference, self.models, self.settings)
+
+    def close(self) -> None:
+        """Ends what was made, in the order of use. Running answers are stored first."""
+        for name in ("chat", "models", "inference", "store"):
+            if name in self.__dict__:
+                getattr(self, name).close()
+
+
+def run_window(services: Services) -> int:
+    """Opens the window and returns the program's exit code. Qt is imported here, so that the rest needs none."""
+    from inglenook.ui.app import run
+
+    services.models.start()
+    return run(services.chat, services.models, services.settings, services.paths)

@@ -1,0 +1,21 @@
+"""Fixtures that several rooms share: the real demo model, converted by the real converter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inglenook.core.paths import resources
+
+
+@pytest.fixture(scope="session")
+def demo_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo model as GGUF."""
+    target = tmp_path_factory.mktemp("demo") / "demo.gguf"
+    command = [sys.executable, "-m", "inglenook_convert", str(resources() / "demo-model"), "-o", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return target
