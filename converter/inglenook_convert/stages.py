@@ -1,6 +1,6 @@
 """From a planned tensor to its bytes in the file, piece by piece: read, repack or quantize, hand on.
 
-Pieces are a megabyte or so: small enough that all copies of one stay in the processor's cache.
+Pieces are so small that all copies of one stay in the processor's cache.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from inglenook_convert.headers import DTYPE_BYTES, StoredTensor
 from inglenook_convert.plan import PlannedTensor
 from inglenook_convert.sources import DenseRows, Mxfp4Rows
 
-_PIECE = 1 << 20  # bytes read at once
+_DENSE_PIECE = 1 << 18  # bytes read at once; each becomes some ten while it is quantized
+_MXFP4_PIECE = 1 << 20  # each becomes some three
 
 Bytes = NDArray[np.uint8]
 
@@ -26,8 +27,7 @@ Bytes = NDArray[np.uint8]
 def pieces(tensor: PlannedTensor, reader: ShardReader) -> Iterator[Bytes]:
     """The tensor's data in order, as 1-D arrays of bytes that are valid until the next one is asked for."""
     if isinstance(tensor.source, Mxfp4Rows):
-        if tensor.kind is not gguf.MXFP4:
-            raise NotImplementedError(f"MXFP4 to {tensor.kind.name}")
+        assert tensor.kind is gguf.MXFP4
         yield from _repacked(tensor.source, reader)
     else:
         yield from _dense(tensor, tensor.source, reader)
@@ -35,7 +35,7 @@ def pieces(tensor: PlannedTensor, reader: ShardReader) -> Iterator[Bytes]:
 
 def _repacked(source: Mxfp4Rows, reader: ShardReader) -> Iterator[Bytes]:
     rows = source.scales.nbytes // source.width
-    for first, count in _spans(rows, source.width * 16, source.step):
+    for first, count in _spans(rows, source.width * 16, source.step, _MXFP4_PIECE):
         blocks = _read(reader, source.blocks, first * source.width * 16, count * source.width * 16)
         scales = _read(reader, source.scales, first * source.width, count * source.width)
         if source.step > 1:
@@ -53,29 +53,25 @@ def _repacked(source: Mxfp4Rows, reader: ShardReader) -> Iterator[Bytes]:
 
 def _dense(tensor: PlannedTensor, source: DenseRows, reader: ShardReader) -> Iterator[Bytes]:
     stored = source.tensor
+    encode = quantize.ENCODERS[tensor.kind]
     row_bytes = source.width * DTYPE_BYTES[stored.dtype]
-    for first, count in _spans(stored.nbytes // row_bytes, row_bytes, source.step):
+    for first, count in _spans(stored.nbytes // row_bytes, row_bytes, source.step, _DENSE_PIECE):
         raw = _read(reader, stored, first * row_bytes, count * row_bytes)
         if source.step > 1:
             raw = raw.reshape(count, row_bytes)[source.start :: source.step].reshape(-1)
         values = quantize.to_float32(raw, stored.dtype)
-        if tensor.kind is gguf.F32:
-            yield values.view(np.uint8)
-        elif tensor.kind is gguf.Q8_0:
-            try:
-                yield quantize.q8_0(values)
-            except OverflowError:
-                raise ConvertError(
-                    f"{stored.file}: tensor {stored.name!r} has values that are infinite, not a number, or too large"
-                    " for Q8_0. The file is damaged: get it again."
-                ) from None
-        else:
-            raise NotImplementedError(f"{stored.dtype} to {tensor.kind.name}")
+        try:
+            yield encode(values)
+        except OverflowError:
+            raise ConvertError(
+                f"{stored.file}: tensor {stored.name!r} has values that are infinite, not a number, or too large"
+                f" for {tensor.kind.name}. The file is damaged: get it again."
+            ) from None
 
 
-def _spans(rows: int, row_bytes: int, step: int) -> Iterator[tuple[int, int]]:
-    """(first row, rows) of each piece, in multiples of `step` rows."""
-    height = max(1, _PIECE // (row_bytes * step)) * step
+def _spans(rows: int, row_bytes: int, step: int, piece: int) -> Iterator[tuple[int, int]]:
+    """(first row, rows) of each piece of about `piece` bytes, in multiples of `step` rows."""
+    height = max(1, piece // (row_bytes * step)) * step
     for first in range(0, rows, height):
         yield first, min(height, rows - first)
 

@@ -66,7 +66,11 @@ def _temporary(target: Path) -> Iterator[BinaryIO]:
     """A locked file that becomes `target` when the body ends well, and is removed when it does not."""
     path = target.with_name(target.name + SUFFIX)
     with path.open("ab") as file:
-        if not _lock(file):
+        try:
+            free = _lock(file)
+        except OSError:  # a file system without locks
+            free = True
+        if not free:
             raise ConvertError(f"{target} is being written by another conversion. Wait for it to end.")
         try:
             file.truncate(0)
@@ -96,20 +100,25 @@ def _remove_debris(folder: Path) -> None:
 
 
 def _lock(file: BinaryIO) -> bool:
-    """Takes the file's lock, which ends with the process; False if another has it or the file was renamed."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
+    """Takes the file's lock, which ends with the process; False if another has it or has renamed the file.
 
-            file.seek(0)
+    Raises `OSError` where files cannot be locked.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        file.seek(0)
+        try:
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            return True
-        import fcntl
+        except PermissionError:
+            return False
+        return True
+    import fcntl
 
+    try:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        here = os.fstat(file.fileno())
-        return os.path.samestat(here, Path(file.name).stat())
-    except OSError:
+        return os.path.samestat(os.fstat(file.fileno()), Path(file.name).stat())
+    except (BlockingIOError, FileNotFoundError):
         return False
 
 

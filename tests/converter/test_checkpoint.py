@@ -3,10 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.converter.checkpoints import Shape, tensors, write_checkpoint, write_safetensors
+
 from inglenook_convert.checkpoint import ShardReader, open_checkpoint
 from inglenook_convert.errors import ConvertError
-
-from tests.converter.checkpoints import Shape, tensors, write_checkpoint, write_safetensors
 
 
 @pytest.mark.parametrize("form", [{}, {"shards": 3}, {"shards": 2, "index": False}])
@@ -35,7 +35,7 @@ def test_a_file_that_became_short_while_reading(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(write_checkpoint(tmp_path / "model"))
     stored = checkpoint.tensors["lm_head.weight"]
     stored.file.write_bytes(stored.file.read_bytes()[: stored.offset + 10])
-    with ShardReader() as reader, pytest.raises(ConvertError, match="ends inside tensor 'lm_head.weight'"):
+    with ShardReader() as reader, pytest.raises(ConvertError, match=r"ends inside tensor 'lm_head\.weight'"):
         reader.read_into(stored, 0, memoryview(bytearray(stored.nbytes)))
 
 

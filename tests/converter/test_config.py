@@ -1,10 +1,10 @@
 from typing import Any
 
 import pytest
+from tests.converter.checkpoints import Shape, config
+
 from inglenook_convert.config import parse_config
 from inglenook_convert.errors import ConvertError
-
-from tests.converter.checkpoints import Shape, config
 
 
 def test_published_form() -> None:

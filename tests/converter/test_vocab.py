@@ -1,11 +1,11 @@
 import json
 
 import pytest
-from inglenook_convert import vocab
-from inglenook_convert.errors import ConvertError
+from tests.converter.checkpoints import SPECIALS, tokenizer
 
 from inglenook.core.paths import resources
-from tests.converter.checkpoints import SPECIALS, tokenizer
+from inglenook_convert import vocab
+from inglenook_convert.errors import ConvertError
 
 
 def test_tokens_types_and_padding() -> None:

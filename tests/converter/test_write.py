@@ -1,0 +1,104 @@
+import sys
+from pathlib import Path
+
+import pytest
+from tests.converter.checkpoints import write_checkpoint
+
+from inglenook_convert import write
+from inglenook_convert.checkpoint import open_checkpoint
+from inglenook_convert.config import parse_config
+from inglenook_convert.errors import ConvertError
+from inglenook_convert.plan import Plan, make_plan
+from inglenook_convert.write import SUFFIX, write_file
+
+
+def plan_in(tmp_path: Path) -> Plan:
+    checkpoint = open_checkpoint(write_checkpoint(tmp_path / "model"))
+    return make_plan(checkpoint, parse_config(checkpoint.config))
+
+
+def ignore(phase: str, tensor: str, done: int) -> None:
+    """A report that nobody wants."""
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_file())
+
+
+def test_header_and_padded_data_and_nothing_else(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path)
+    header = plan.header([])
+    seen: list[tuple[str, str, int]] = []
+    write_file(tmp_path / "out.gguf", header, plan, lambda *report: seen.append(report))
+    assert (tmp_path / "out.gguf").stat().st_size == len(header) + plan.data_bytes
+    assert files(tmp_path) == ["out.gguf"]
+    done = [bytes_done for _, _, bytes_done in seen]
+    assert done == sorted(done)
+    assert seen[-1] == ("sync", "", len(header) + plan.data_bytes)
+    assert {name for phase, name, _ in seen if phase == "write"} == {tensor.info.name for tensor in plan.tensors}
+
+
+def test_a_failure_on_the_way_leaves_the_old_file(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path)
+    target = tmp_path / "out.gguf"
+    target.write_text("old")
+
+    def fail(phase: str, tensor: str, done: int) -> None:
+        if tensor.startswith("blk.1"):
+            assert (tmp_path / f"out.gguf{SUFFIX}").exists()
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_file(target, plan.header([]), plan, fail)
+    assert target.read_text() == "old"
+    assert files(tmp_path) == ["out.gguf"]
+
+
+def test_debris_of_killed_runs_is_removed_and_live_ones_are_left(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path)
+    (tmp_path / f"killed.gguf{SUFFIX}").write_bytes(bytes(100))
+    (tmp_path / f"out.gguf{SUFFIX}").write_bytes(bytes(10_000_000))  # longer than what will be written
+    with (tmp_path / f"live.gguf{SUFFIX}").open("ab") as live:
+        assert write._lock(live)
+        write_file(tmp_path / "out.gguf", plan.header([]), plan, ignore)
+        assert files(tmp_path) == [f"live.gguf{SUFFIX}", "out.gguf"]
+    assert (tmp_path / "out.gguf").stat().st_size == len(plan.header([])) + plan.data_bytes
+
+
+def test_two_conversions_to_one_file_do_not_meet(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path)
+    target = tmp_path / "out.gguf"
+    refused = []
+
+    def second(phase: str, tensor: str, done: int) -> None:
+        if phase == "sync":
+            with pytest.raises(ConvertError, match="being written by another conversion"):
+                write_file(target, plan.header([]), plan, ignore)
+            refused.append(True)
+
+    write_file(target, plan.header([]), plan, second)
+    assert refused == [True]
+    assert files(tmp_path) == ["out.gguf"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be renamed there")
+def test_a_lock_on_a_file_that_was_renamed_meanwhile_does_not_count(tmp_path: Path) -> None:
+    path = tmp_path / f"out.gguf{SUFFIX}"
+    with path.open("ab") as file:
+        path.rename(tmp_path / "out.gguf")
+        assert not write._lock(file)
+
+
+def test_impossible_targets(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path)
+    with pytest.raises(ConvertError, match="is a folder"):
+        write_file(tmp_path, b"", plan, ignore)
+    with pytest.raises(ConvertError, match="does not exist"):
+        write_file(tmp_path / "no" / "out.gguf", b"", plan, ignore)
+
+
+def test_too_little_room_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    huge = Plan("huge", (), 1 << 60)
+    with pytest.raises(ConvertError, match=r"GB free and 1152921504\.6 GB are needed"):
+        write_file(tmp_path / "out.gguf", b"", huge, ignore)
+    assert files(tmp_path) == []
