@@ -1,0 +1,111 @@
+"""`inglenook bench`: how much of llama.cpp's own speed reaches a consumer in the client process.
+
+`raw` is llama_decode alone on ready tokens, as llama-bench measures it. It runs in the engine process on the same
+weights and context: a second process would need the repacked weights twice, and its idle threads would disturb the
+other's. `path` is the whole way: request, pipe, tokens, sampling at the default settings, events in this process.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from inglenook.core.errors import ErrorInfo, UserError
+from inglenook.core.events import Finished, Prefill, StopReason, Tokens
+from inglenook.core.inference import GenerateRequest, InferenceService, ModelInfo, ModelSpec
+from inglenook.core.prompt import Ids
+from inglenook.engine.supervise import CLOSED
+
+
+class Benchable(InferenceService, Protocol):
+    """An inference service that can time llama.cpp alone."""
+
+    def bench_raw(self, model: ModelSpec, prefill: int, decode: int) -> float:
+        """Tokens a second; see `protocol.Bench`."""
+        ...
+
+
+def run(
+    service: Benchable, model: ModelSpec, *, prefill: int = 512, decode: int = 128, repetitions: int = 5
+) -> dict[str, Any]:
+    """Medians of interleaved repetitions, as the JSON object of `inglenook bench`. Raises `UserError`.
+
+    `ratio` is the median of the pairs' ratios; `spread` has each figure's smallest and greatest value.
+    """
+    info = service.model_info(model)
+    prefill = min(prefill, info.n_ctx - 1)
+    decode = min(decode, info.n_ctx - 2)
+    raw: dict[str, list[float]] = {"prefill": [], "decode": []}
+    path: dict[str, list[float]] = {"prefill": [], "decode": []}
+    for repetition in range(-1, repetitions):  # the first warms up
+        measured = (
+            service.bench_raw(model, prefill, 0),
+            _path_prefill(service, info, prefill),
+            service.bench_raw(model, 0, decode),
+            _path_decode(service, info, decode),
+        )
+        if repetition >= 0:
+            for figures, speed in zip(
+                (raw["prefill"], path["prefill"], raw["decode"], path["decode"]), measured, strict=True
+            ):
+                figures.append(speed)
+    ratios = {kind: [p / r for p, r in zip(path[kind], raw[kind], strict=True)] for kind in raw}
+    return {
+        "raw": {f"{kind}_tps": _median(values) for kind, values in raw.items()},
+        "path": {f"{kind}_tps": _median(values) for kind, values in path.items()},
+        "ratio": {kind: _median(values) for kind, values in ratios.items()},
+        "spread": {
+            "raw": {f"{kind}_tps": _spread(values) for kind, values in raw.items()},
+            "path": {f"{kind}_tps": _spread(values) for kind, values in path.items()},
+            "ratio": {kind: _spread(values) for kind, values in ratios.items()},
+        },
+        "repetitions": repetitions,
+        "prefill_tokens": prefill,
+        "decode_tokens": decode,
+        "model": info.name,
+        "n_ctx": info.n_ctx,
+    }
+
+
+def _path_prefill(service: InferenceService, info: ModelInfo, tokens: int) -> float:
+    """From the request to the first token's event; random tokens, so that no earlier prefix is reused."""
+    prompt = _random_prompt(info, tokens)
+    started = time.perf_counter()
+    first = 0.0
+    for event in service.generate(GenerateRequest(info.spec, prompt, max_tokens=1, ignore_stop=True)):
+        if isinstance(event, Tokens) and not first:
+            first = time.perf_counter()
+        _check(event)
+    return tokens / (first - started)
+
+
+def _path_decode(service: InferenceService, info: ModelInfo, tokens: int) -> float:
+    """From the event that the prompt is evaluated to the end event: `tokens` evaluations, and one sample more."""
+    started = ended = 0.0
+    request = GenerateRequest(info.spec, _random_prompt(info, 1), max_tokens=tokens + 1, ignore_stop=True)
+    for event in service.generate(request):
+        ended = time.perf_counter()
+        if isinstance(event, Prefill):
+            started = ended
+        _check(event)
+    return tokens / (ended - started)
+
+
+def _random_prompt(info: ModelInfo, tokens: int) -> tuple[Ids]:
+    return (Ids(tuple(random.choices(range(info.n_vocab), k=tokens))),)  # noqa: S311 - no secret
+
+
+def _check(event: object) -> None:
+    if isinstance(event, Finished) and event.reason in (StopReason.FAILED, StopReason.CANCELLED):
+        raise UserError.of(event.error or ErrorInfo(CLOSED))
+
+
+def _median(values: Sequence[float]) -> float:
+    return round(statistics.median(values), 4)
+
+
+def _spread(values: Sequence[float]) -> list[float]:
+    return [round(min(values), 4), round(max(values), 4)]

@@ -1,0 +1,148 @@
+"""Which tokens are in the KV cache, and how to go back to an earlier point without wrong output.
+
+gpt-oss's sliding-window layers keep only the last tokens. After a rollback llama.cpp reports success but may lack what
+the window needs, and its output is silently wrong. So each rollback is checked against the first position that is
+still there; else a checkpoint of the window is restored, or evaluation starts over.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+_log = logging.getLogger(__name__)
+BUDGET = 256 << 20  # bytes of checkpoints: about 80 of the 20b model
+
+
+class Window(Protocol):
+    """What is needed of `llama.Context`."""
+
+    def clear(self) -> None:
+        """Empties the cache."""
+
+    def remove_from(self, position: int) -> None:
+        """Removes all positions from `position` on."""
+
+    def first_position(self) -> int:
+        """The first position that every layer still has; -1 if the cache is empty."""
+        ...
+
+    def last_position(self) -> int:
+        """The last position in the cache; -1 if it is empty."""
+        ...
+
+    def save_window(self) -> bytes:
+        """The sliding-window layers' part of the state."""
+        ...
+
+    def restore_window(self, state: bytes) -> bool:
+        """Puts it back; False if refused."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The windows' state after the first `length` tokens; it holds positions from `first` on."""
+
+    length: int
+    first: int
+    state: bytes
+
+
+class PrefixCache:
+    """The tokens in one context's cache, in step with it."""
+
+    def __init__(self, context: Window, n_swa: int, budget: int = BUDGET) -> None:
+        self._context = context
+        self._n_swa = n_swa
+        self._budget = budget
+        self._tokens: list[int] = []
+        self._checkpoints: list[Checkpoint] = []  # by length
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def reuse(self, prompt: Sequence[int]) -> int:
+        """Makes the cache hold the longest usable prefix of `prompt`, and returns its length.
+
+        It is always shorter than `prompt`: the last token is to be evaluated for its logits.
+        """
+        common = min(common_prefix(self._tokens, prompt), len(prompt) - 1)
+        if common <= 0:
+            self.clear()
+            return 0
+        if common == len(self._tokens) or self._covers(self._context.first_position(), common):
+            self._cut(common)
+            return common
+        best = max(self._checkpoints, key=lambda c: self._worth(c, common), default=None)
+        length = self._worth(best, common) if best else 0
+        if best is None or length == 0 or not self._context.restore_window(best.state):
+            self.clear()
+            return 0
+        self._cut(length)
+        if not self._covers(self._context.first_position(), length):
+            _log.error("a checkpoint of %d tokens did not bring back the window", best.length)
+            self.clear()
+            return 0
+        return length
+
+    def extend(self, tokens: Sequence[int]) -> None:
+        """Notes that `tokens` were evaluated at the end."""
+        self._tokens += tokens
+
+    def append(self, token: int) -> None:
+        """`extend` by one."""
+        self._tokens.append(token)
+
+    def after_failure(self) -> None:
+        """Checks after a failed evaluation that the cache holds what is noted, else empties it."""
+        if self._context.last_position() != len(self._tokens) - 1:
+            _log.warning("the cache ends at %d, not %d", self._context.last_position(), len(self._tokens) - 1)
+            self.clear()
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._context.clear()
+        self._tokens.clear()
+        self._checkpoints.clear()
+
+    def checkpoint(self) -> None:
+        """Keeps the windows' state as it is now, to come back to; the oldest goes when memory runs short."""
+        length = len(self._tokens)
+        if self._n_swa == 0 or length == 0 or any(c.length == length for c in self._checkpoints):
+            return
+        state = self._context.save_window()
+        first = max(self._context.first_position(), length - self._n_swa)
+        self._checkpoints.append(Checkpoint(length, first, state))
+        while len(self._checkpoints) > 1 and sum(len(c.state) for c in self._checkpoints) > self._budget:
+            del self._checkpoints[0]
+
+    def _covers(self, first: int, length: int) -> bool:
+        """Whether positions from `first` on are enough to go on after `length` tokens.
+
+        The next token, at position `length`, sees the `n_swa` positions up to its own.
+        """
+        return self._n_swa == 0 or 0 <= first <= max(0, length - self._n_swa + 1)
+
+    def _worth(self, checkpoint: Checkpoint, common: int) -> int:
+        """How many of the `common` tokens are saved by going back to `checkpoint`."""
+        length = min(checkpoint.length, common)
+        return length if self._covers(checkpoint.first, length) else 0
+
+    def _cut(self, length: int) -> None:
+        self._context.remove_from(length)
+        del self._tokens[length:]
+        self._checkpoints = [c for c in self._checkpoints if c.length <= length]
+
+
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many leading elements are equal."""
+    n = min(len(a), len(b))
+    if n == 0:
+        return 0
+    different = np.flatnonzero(np.asarray(a[:n], np.int32) != np.asarray(b[:n], np.int32))
+    return int(different[0]) if different.size else n

@@ -1,0 +1,62 @@
+"""What a consumer holds of a running request, and what waits for an answer: fed by the inference thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+
+from inglenook.core.errors import ErrorInfo, UserError
+from inglenook.core.events import EngineEvent, Finished
+
+
+class EngineGeneration:
+    """Implements `core.inference.Generation`."""
+
+    def __init__(self, number: int, on_cancel: Callable[[int], None]) -> None:
+        self.number = number
+        self._on_cancel = on_cancel
+        self._events: queue.SimpleQueue[EngineEvent] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._cancelled = False
+
+    def __iter__(self) -> Iterator[EngineEvent]:
+        while True:
+            event = self._events.get()
+            yield event
+            if isinstance(event, Finished):
+                return
+
+    def cancel(self) -> None:
+        """See `Generation.cancel`."""
+        with self._lock:
+            if self._cancelled:
+                return
+            self._cancelled = True
+        self._on_cancel(self.number)
+
+    def feed(self, event: EngineEvent) -> None:
+        """The inference thread's news."""
+        self._events.put(event)
+
+
+class Reply:
+    """One answer that a caller waits for."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._done = threading.Event()
+        self._value = 0.0
+        self._error: ErrorInfo | None = None
+
+    def set(self, value: float, error: ErrorInfo | None) -> None:
+        """The inference thread's news."""
+        self._value, self._error = value, error
+        self._done.set()
+
+    def wait(self) -> float:
+        """The answer. Raises `UserError`."""
+        self._done.wait()
+        if self._error is not None:
+            raise UserError.of(self._error)
+        return self._value

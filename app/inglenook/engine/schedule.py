@@ -1,0 +1,95 @@
+"""The engine's queue: what each client asked for, which is next, what is cancelled."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from inglenook.engine.outbox import Outbox
+from inglenook.engine.protocol import Bench, Count, Load, Run
+
+
+@dataclass(eq=False, slots=True)
+class ClientLine:
+    """A connected client: where reports to it go, and when it was last served."""
+
+    outbox: Outbox
+    turn: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A command with its client. `cancelled` is set by any thread and read by the one that works on it."""
+
+    client: ClientLine
+    command: Run | Load | Count | Bench
+    arrived: float = field(default_factory=time.monotonic)
+    cancelled: bool = False
+
+
+class Schedule:
+    """Jobs of all clients; safe for any thread. One job runs at a time, counts are served in between."""
+
+    def __init__(self, interrupt: Callable[[bool], None]) -> None:
+        """`interrupt(True)` is called when the running job is cancelled, `interrupt(False)` before the next one."""
+        self._interrupt = interrupt
+        self._changed = threading.Condition()
+        self._jobs: list[Job] = []
+        self._counts: list[Job] = []
+        self._current: Job | None = None
+        self._turns = 0
+        self.has_counts = False  # read without the lock, between tokens
+
+    def add(self, job: Job) -> None:
+        """Queues a job."""
+        with self._changed:
+            if isinstance(job.command, Count):
+                self._counts.append(job)
+                self.has_counts = True
+            else:
+                self._jobs.append(job)
+            self._changed.notify()
+
+    def next(self) -> Job:
+        """Waits for work: counts first, then the oldest job of the client that was served longest ago."""
+        with self._changed:
+            self._current = None
+            while not self._jobs and not self._counts:
+                self._changed.wait()
+            if self._counts:
+                return self._take_count()
+            job = min(self._jobs, key=lambda j: j.client.turn)
+            self._jobs.remove(job)
+            self._turns += 1
+            job.client.turn = self._turns
+            self._interrupt(False)
+            self._current = job
+            return job
+
+    def next_count(self) -> Job | None:
+        """A count to serve while a job runs."""
+        with self._changed:
+            return self._take_count() if self._counts else None
+
+    def _take_count(self) -> Job:
+        job = self._counts.pop(0)
+        self.has_counts = bool(self._counts)
+        return job
+
+    def cancel(self, client: ClientLine, number: int | None = None) -> list[Job]:
+        """Cancels `client`'s job, or all its jobs; those that had not begun are returned and gone."""
+
+        def meant(job: Job) -> bool:
+            return job.client is client and number in (None, job.command.id)
+
+        with self._changed:
+            waiting = [j for j in (*self._jobs, *self._counts) if meant(j)]
+            self._jobs = [j for j in self._jobs if not meant(j)]
+            self._counts = [j for j in self._counts if not meant(j)]
+            self.has_counts = bool(self._counts)
+            if self._current is not None and meant(self._current):
+                self._current.cancelled = True
+                self._interrupt(True)
+            return waiting

@@ -1,0 +1,177 @@
+"""How clients and the engine process find and trust each other: folder, key, address, lock, handshake.
+
+A socket has a name of its own, and a file tells the current one: so an engine that leaves can never remove the socket
+of the one that follows it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
+from pathlib import Path
+from typing import Any
+
+from inglenook.core.errors import UserError
+from inglenook.core.i18n import N_
+from inglenook.engine import protocol
+
+_WINDOWS = sys.platform == "win32"
+_FAMILY = "AF_PIPE" if _WINDOWS else "AF_UNIX"
+_LONGEST_FOLDER = 80  # bytes: a Unix socket's path may have 103 on macOS
+PATIENCE = 10.0  # seconds that a living process may take for a step of the handshake
+
+
+class NoEngineError(Exception):
+    """Nobody answers at the published address, or it is just leaving."""
+
+
+class SilentEngineError(Exception):
+    """The process at the address took the connection and says nothing; `pid` is it."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(pid)
+        self.pid = pid
+
+
+def private_folder(runtime: Path) -> Path:
+    """`runtime`, or a short one of this user alone where its path is too long for a socket. Raises `UserError`."""
+    folder = runtime
+    if not _WINDOWS and len(os.fsencode(runtime.absolute())) > _LONGEST_FOLDER:
+        key = hashlib.sha256(os.fsencode(runtime.absolute())).hexdigest()[:8]
+        name = f"inglenook-{os.getuid()}-{key}"
+        folder = Path(tempfile.gettempdir(), name)
+        if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+            folder = Path("/tmp", name)  # noqa: S108 - ownership and mode are checked below
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not _WINDOWS:
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise UserError(N_("The folder {folder} belongs to somebody else. Remove it and try again."), folder=folder)
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            folder.chmod(0o700)
+    return folder
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the lock under which an engine is started; waits for whoever has it."""
+    with (folder / "lock").open("ab") as file:
+        if _WINDOWS:
+            _lock_windows(file.fileno())
+        else:
+            import fcntl
+
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+        yield  # closing the file releases the lock, as does any death of the process
+
+
+def _lock_windows(descriptor: int) -> None:
+    import msvcrt
+
+    while True:  # each call waits 10 seconds
+        with contextlib.suppress(OSError):
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined,unused-ignore] # Windows only
+            return
+
+
+def read_key(folder: Path) -> bytes:
+    """The secret that both sides prove to know; made by the first who asks, under the lock."""
+    file = folder / "key"
+    with contextlib.suppress(FileNotFoundError):
+        if key := file.read_bytes():
+            return key
+    key = secrets.token_bytes(32)
+    new = file.with_suffix(".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as out:
+        out.write(key)
+    new.replace(file)
+    return key
+
+
+def listen(folder: Path) -> Listener:
+    """A listener at a new address. Clients are let in by `admit`, not by `accept`, which would wait for a slow one."""
+    name = f"e{os.getpid():x}-{secrets.token_hex(2)}"
+    address = rf"\\.\pipe\inglenook-{secrets.token_hex(8)}" if _WINDOWS else str(folder / name)
+    return Listener(address, _FAMILY, backlog=16)
+
+
+def publish(folder: Path, address: str) -> None:
+    """Tells clients where this process listens."""
+    new = folder / f"address.{os.getpid()}"
+    new.write_text(json.dumps({"address": address, "pid": os.getpid()}), "utf-8")
+    new.replace(folder / "address")
+
+
+def published(folder: Path) -> tuple[str, int] | None:
+    """Address and process that were last published."""
+    try:
+        found = json.loads((folder / "address").read_text("utf-8"))
+        return str(found["address"]), int(found["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def forget(folder: Path) -> None:
+    """Removes what a dead engine left. Under the lock."""
+    found = published(folder)
+    if found and not _WINDOWS:
+        Path(found[0]).unlink(missing_ok=True)
+    (folder / "address").unlink(missing_ok=True)
+
+
+def connect(folder: Path) -> tuple[Connection, dict[str, Any]]:
+    """A connection to the running engine, and its greeting.
+
+    Raises `NoEngineError`, `SilentEngineError`, and `UserError` if it is another version.
+    """
+    found = published(folder)
+    if found is None:
+        raise NoEngineError
+    address, pid = found
+    try:
+        connection: Connection = Client(address, _FAMILY)
+    except OSError as error:
+        raise NoEngineError from error
+    try:
+        key = read_key(folder)
+        _await(connection, pid)
+        answer_challenge(connection, key)
+        deliver_challenge(connection, key)
+        connection.send_bytes(protocol.greeting(pid=os.getpid()))
+        _await(connection, pid)
+        greeting = protocol.read_greeting(connection.recv_bytes())
+    except (OSError, EOFError) as error:
+        connection.close()
+        raise NoEngineError from error
+    except BaseException:
+        connection.close()
+        raise
+    if greeting["version"] != protocol.VERSION:
+        connection.close()
+        raise UserError(N_("Another version of Inglenook is running. Close it, then try again."))
+    return connection, greeting
+
+
+def _await(connection: Connection, pid: int) -> None:
+    if not connection.poll(PATIENCE):
+        raise SilentEngineError(pid)
+
+
+def admit(connection: Connection, key: bytes) -> bool:
+    """The engine's side of the handshake up to the client's greeting; whether its version is ours.
+
+    Raises OSError, EOFError or AuthenticationError.
+    """
+    deliver_challenge(connection, key)
+    answer_challenge(connection, key)
+    return bool(protocol.read_greeting(connection.recv_bytes())["version"] == protocol.VERSION)

@@ -1,0 +1,177 @@
+"""What the model is doing: a few words in the header, and where there is more to say, a notice below it."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QBoxLayout, QFrame, QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from inglenook.core.i18n import N_, tr
+from inglenook.library.events import ModelState, ModelStatus
+from inglenook.ui.theme import SPACE, FontRole, Theme
+from inglenook.ui.widgets.toast import announce
+
+DEMO = N_(
+    "This is the demo model: a tiny network that shows how Inglenook works. "
+    "It is not gpt-oss-20b and knows little beyond Inglenook."
+)
+_STATE = {
+    ModelState.NONE: N_("No model"),
+    ModelState.PREPARING: N_("Preparing {percent} %"),
+    ModelState.LOADING: N_("Loading {percent} %"),
+    ModelState.READY: N_("Ready"),
+    ModelState.FAILED: N_("Not loaded"),
+    ModelState.CRASHED: N_("Stopped"),
+}
+_WORDS = 340  # device-independent pixels that words need beside buttons
+_BUSY = (ModelState.PREPARING, ModelState.LOADING)
+
+
+class ModelChip(QWidget):
+    """The model's title and state in one line, with a bar while it is prepared or loaded."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._said = ModelState.NONE
+        self._title = QLabel()
+        self._title.setTextFormat(Qt.TextFormat.PlainText)
+        self._state = QLabel()
+        self._state.setProperty("role", "small")
+        self._bar = QProgressBar()
+        self._bar.setRange(0, 100)
+        self._bar.setTextVisible(False)
+        self._bar.setFixedWidth(96)
+        self._bar.setAccessibleName(tr(N_("Progress of the model")))
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(SPACE.s)
+        row.addWidget(self._title)
+        row.addWidget(self._bar)
+        row.addWidget(self._state)
+        self.show_status(ModelStatus(ModelState.NONE))
+
+    def show_status(self, status: ModelStatus) -> None:
+        """Shows it; a screen reader hears of a new state, not of each percent."""
+        percent = round(status.fraction * 100)
+        state = tr(_STATE[status.state], percent=percent)
+        self._title.setText(self.fontMetrics().elidedText(status.title, Qt.TextElideMode.ElideMiddle, 240))
+        self._title.setToolTip(status.title)
+        self._state.setText(state)
+        self._bar.setVisible(status.state in _BUSY)
+        self._bar.setValue(percent)
+        self.setAccessibleName(f"{status.title}: {state}")
+        if status.state is not self._said and status.state not in _BUSY:
+            announce(self, self.accessibleName())
+        self._said = status.state
+
+
+class StatusPanel(QFrame):
+    """The notice: that this is the demo, or what went wrong with the model and what can be done. Else it is hidden."""
+
+    choose_requested = Signal()
+    retry_requested = Signal()
+    demo_requested = Signal()
+
+    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        self._icon_name = "info"
+        self.setObjectName("notice")
+        self._icon = QLabel()
+        self._heading = QLabel()
+        self._heading.setProperty("role", "title")
+        self._heading.setTextFormat(Qt.TextFormat.PlainText)
+        self._heading.setWordWrap(True)
+        self._text = QLabel()
+        self._text.setObjectName("noticeText")
+        self._text.setProperty("role", "small")
+        self._text.setWordWrap(True)
+        self._text.setTextFormat(Qt.TextFormat.PlainText)
+        self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._choose = self._button(N_("Choose model file…"), self.choose_requested)
+        self._retry = self._button(N_("&Try again"), self.retry_requested)
+        self._demo = self._button(N_("Use the &demo model"), self.demo_requested)
+        words = QVBoxLayout()
+        words.setSpacing(2)
+        words.addWidget(self._heading)
+        words.addWidget(self._text)
+        self._buttons = QWidget()
+        beside = QHBoxLayout(self._buttons)
+        beside.setContentsMargins(0, 0, 0, 0)
+        beside.setSpacing(SPACE.s)
+        for button in (self._retry, self._demo, self._choose):
+            beside.addWidget(button)
+        self._body = QBoxLayout(QBoxLayout.Direction.LeftToRight)
+        self._body.setSpacing(SPACE.s)
+        self._body.addLayout(words, 1)
+        self._body.addWidget(self._buttons, 0, Qt.AlignmentFlag.AlignVCenter)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(SPACE.l, SPACE.s, SPACE.m, SPACE.s)
+        row.setSpacing(SPACE.m)
+        row.addWidget(self._icon)
+        row.addLayout(self._body, 1)
+        theme.changed.connect(self._retint)
+        self.hide()
+
+    def show_status(self, status: ModelStatus) -> None:
+        """Shows what there is to say about `status`, or hides."""
+        failed, crashed = status.state is ModelState.FAILED, status.state is ModelState.CRASHED
+        reason = status.error.text() if status.error else ""
+        if failed:
+            self._say("error", tr(N_("The model could not be loaded")), reason)
+        elif crashed:
+            hint = tr(N_("Your chats are safe. Send a message and it starts again."))
+            self._say("warning", tr(N_("The model stopped unexpectedly")), f"{reason} {hint}".strip())
+        elif status.is_demo:
+            self._say("calm", "", tr(DEMO))
+        self._retry.setVisible(failed or crashed)
+        self._demo.setVisible(failed and not status.is_demo)
+        self._choose.setVisible(failed or status.is_demo)
+        self._arrange()
+        self.setVisible(failed or crashed or status.is_demo)
+
+    def minimumSizeHint(self) -> QSize:
+        """As narrow as the window likes: the buttons then go below the words."""
+        return QSize(0, super().minimumSizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """See `minimumSizeHint`."""
+        super().resizeEvent(event)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        narrow = self.width() - self._buttons.sizeHint().width() < _WORDS
+        wanted = QBoxLayout.Direction.TopToBottom if narrow else QBoxLayout.Direction.LeftToRight
+        if self._body.direction() != wanted:
+            self._body.setDirection(wanted)
+            side = Qt.AlignmentFlag.AlignLeading if narrow else Qt.AlignmentFlag.AlignVCenter
+            self._body.setAlignment(self._buttons, side)
+
+    def _button(self, label: str, signal: object) -> QPushButton:
+        button = QPushButton(tr(label))
+        button.setAccessibleName(tr(label).replace("&", ""))
+        button.setCursor(Qt.CursorShape.PointingHandCursor)
+        button.clicked.connect(signal)
+        return button
+
+    def _say(self, tone: str, heading: str, text: str) -> None:
+        self._icon_name = "info" if tone == "calm" else "warning"
+        if self.property("tone") != tone:
+            self.setProperty("tone", tone)
+            self._heading.style().unpolish(self._heading)
+            self._heading.style().polish(self._heading)
+        self._heading.setText(heading)
+        self._heading.setVisible(bool(heading))
+        self._text.setText(text)
+        self._text.setVisible(bool(text))
+        self.setAccessibleName(f"{heading} {text}".strip())
+        self._retint()
+
+    def _retint(self) -> None:
+        palette = self._theme.palette
+        tone = self.property("tone")
+        colour = {"error": palette.error, "warning": palette.warning}.get(tone, palette.text_muted)
+        self._icon.setPixmap(
+            self._theme.icon(self._icon_name, colour).pixmap(self._theme.icon_side, self._theme.icon_side)
+        )
+        self._heading.setFont(self._theme.font(FontRole.TITLE))

@@ -1,0 +1,472 @@
+"""The conversation: its messages below each other, of which only those near the view exist as widgets.
+
+Heights of the others are estimated until they come near. Whatever becomes known or changes, the message that the user
+is looking at stays where it is; only while the user is at the end does the view follow what is being written.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from PySide6.QtCore import QEvent, QPoint, QRectF, Qt, QTimer, Signal
+from PySide6.QtGui import (
+    QAccessible,
+    QAccessibleAnnouncementEvent,
+    QKeyEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QResizeEvent,
+)
+from PySide6.QtWidgets import QAbstractScrollArea, QApplication, QFrame, QToolButton, QWidget
+
+from inglenook.chat.events import AnswerDelta, AnswerEnded, AnswerPartEnded, AnswerPartStarted, AnswerWaiting, ChatEvent
+from inglenook.core.conversation import MessageState, Tree
+from inglenook.core.i18n import tr
+from inglenook.ui.models.transcript import Entry, LiveAnswers, entries_of
+from inglenook.ui.theme import COLUMN, SPACE, Theme
+from inglenook.ui.widgets.code_highlight import warm_up
+from inglenook.ui.widgets.markdown_style import Style
+from inglenook.ui.widgets.message_parts import GUTTER
+from inglenook.ui.widgets.message_view import AnswerView, MessageView, UserView
+
+_MARGIN = 500  # pixels beyond the view within which messages exist as widgets
+_KEEP = 2500  # pixels beyond which they are given up
+_BUDGET_S = 0.008  # a frame that took longer makes the next one wait
+_NEAR_END = 24  # pixels from the end that still count as being at the end
+
+
+@dataclass(slots=True, eq=False)
+class _Item:
+    """A message in the column. `height` is an estimate until `known`."""
+
+    entry: Entry
+    height: float = 0.0
+    gap: float = 0.0  # to the message before
+    known: bool = False
+    y: float = 0.0
+    view: MessageView | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Anchor:
+    """A message whose top (or bottom) is to be at `y` in the view."""
+
+    item: _Item
+    y: float
+    at_bottom: bool = False
+
+    def value(self) -> float:
+        """What the scroll bar must say for that."""
+        return self.item.y + (self.item.height if self.at_bottom else 0.0) - self.y
+
+
+class _JumpButton(QToolButton):
+    """The round button to the latest message."""
+
+    def __init__(self, theme: Theme, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        self.setFixedSize(36, 36)
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setToolTip(tr("Jump to latest"))
+        self.setAccessibleName(tr("Jump to latest"))
+        self.hide()
+
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        palette = self._theme.palette
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(QPen(palette.focus if self.hasFocus() else palette.border, 1.5 if self.hasFocus() else 1))
+        painter.setBrush(palette.hover if self.underMouse() else palette.surface_raised)
+        painter.drawEllipse(QRectF(self.rect()).adjusted(1, 1, -1, -1))
+        self._theme.icon("chevron-down", palette.text).paint(painter, 9, 9, 18, 18)
+        painter.end()
+
+
+class TranscriptPanel(QAbstractScrollArea):
+    """The messages of one conversation."""
+
+    edit_requested = Signal(str, str)  # message id, new text
+    regenerate_requested = Signal(str, str)  # message id, effort or ""
+    sibling_requested = Signal(str)  # id of the version to show
+    link_activated = Signal(str)  # http, https or mailto
+
+    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme, self._style = theme, Style.of(theme)
+        self._items: list[_Item] = []
+        self._built: set[_Item] = set()  # those with a widget
+        self._conversation = ""
+        self._live = LiveAnswers()
+        self._opened: dict[str, set[int]] = {}  # unfolded parts by message
+        self._follow = True
+        self._arranging = False
+        self._empty: QWidget | None = None
+        self._dirty: set[str] = set()
+        self._cost_s = 0.0
+        self._frame = QTimer(self)
+        self._frame.setSingleShot(True)
+        self._frame.timeout.connect(self._flush)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
+        self.setAccessibleName(tr("Conversation"))
+        self.viewport().setAutoFillBackground(False)
+        self._jump = _JumpButton(theme, self)
+        self._jump.clicked.connect(self.jump_to_latest)
+        self.verticalScrollBar().valueChanged.connect(self._scrolled)
+        self.verticalScrollBar().setSingleStep(40)
+        theme.changed.connect(self._restyle)
+        QApplication.instance().focusChanged.connect(self._focus_moved)  # type: ignore[union-attr]  # a QApplication
+
+    # --- what is shown
+
+    def set_empty_widget(self, widget: QWidget) -> None:
+        """Shown in place of messages while there are none."""
+        if self._empty is not None:
+            self._empty.deleteLater()
+        self._empty = widget
+        widget.setParent(self.viewport())
+        self._arrange()
+
+    def show_tree(self, tree: Tree | None) -> None:
+        """Shows the tree's path. Messages that are already shown keep their widgets and the view its place."""
+        entries = entries_of(tree) if tree is not None else []
+        conversation = tree.conversation.id if tree is not None else ""
+        other = conversation != self._conversation
+        self._conversation = conversation
+        for entry in entries:
+            self._live.adopt(entry.message)
+        if other:
+            self._opened.clear()
+        old = {item.entry.id: item for item in self._items}
+        last = entries[-1] if entries else None
+        begun = last is not None and last.id not in old and (last.mine or last.message.state is MessageState.STREAMING)
+        self._follow = self._follow or other or begun
+        anchor = None if self._follow else self._anchor_for(entries)
+        items = [old.pop(entry.id) if entry.id in old else _Item(entry) for entry in entries]
+        for item in old.values():
+            self._give_up(item)
+        self._items = items
+        above: Entry | None = None
+        for item, entry in zip(items, entries, strict=True):
+            self._take(item, entry)
+            item.gap = _gap(above, entry)
+            above = entry
+        self._arrange(anchor(items) if anchor else None)
+
+    def handle(self, event: ChatEvent) -> None:
+        """Takes an event of a streaming answer; it is drawn with the next frame. Others are ignored."""
+        if not isinstance(event, AnswerWaiting | AnswerPartStarted | AnswerDelta | AnswerPartEnded | AnswerEnded):
+            return
+        message_id = self._live.handle(event)
+        item = next((item for item in reversed(self._items) if item.entry.id == message_id), None)
+        if item is None:
+            return
+        warm_up()
+        if isinstance(event, AnswerEnded):
+            message = event.message
+            if event.error is not None and not message.error:
+                message = replace(message, error=event.error.text())
+            self._take(item, replace(item.entry, message=message))
+            if QAccessible.isActive():
+                QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, tr("The answer is complete.")))
+        self._dirty.add(message_id)
+        if not self._frame.isActive():
+            wait = min(
+                0.25, 3 * max(0.0, self._cost_s - _BUDGET_S)
+            )  # a very long paragraph must not take the whole thread
+            self._frame.start(int(wait * 1000))
+
+    def jump_to_latest(self) -> None:
+        """To the end, and follow from there."""
+        self._follow = True
+        self._arrange()
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the view follows what is being written."""
+        return self._follow
+
+    def view_of(self, message_id: str) -> MessageView | None:
+        """The widget of a message, if it has one now."""
+        return next((item.view for item in self._items if item.entry.id == message_id), None)
+
+    # --- items
+
+    def _anchor_for(self, entries: list[Entry]) -> Callable[[list[_Item]], _Anchor | None] | None:
+        """What is to stay in place when `entries` come: what is in sight and remains, else the actions of a version.
+
+        The answer is a function of the new items, since another version of a message is an item that is yet to come.
+        """
+        top = self.verticalScrollBar().value()
+        kept = {entry.id for entry in entries}
+        seen = self._between(top, top + self.viewport().height())
+        stays = next((item for item in seen if item.entry.id in kept), None)
+        gone = next((i for i, item in enumerate(self._items) if item.entry.id not in kept), None)
+        if gone is not None and gone < len(entries) and self._items[gone] in seen:
+            bottom = self._items[gone].y + self._items[gone].height - top
+            if bottom <= self.viewport().height():
+                return lambda items: _Anchor(items[gone], bottom, at_bottom=True)
+        if stays is not None:
+            place = _Anchor(stays, stays.y - top)
+            return lambda _items: place
+        return None
+
+    def _take(self, item: _Item, entry: Entry) -> None:
+        """Gives an item a later state of its message."""
+        if item.entry == entry and item.known:
+            return
+        same = item.entry.message == entry.message
+        item.entry = entry
+        if isinstance(item.view, UserView):
+            if not same:
+                self._give_up(item)
+            else:
+                item.view.take(entry)
+        elif isinstance(item.view, AnswerView):
+            item.view.take(entry, self._live.get(entry.id))
+        item.known = False
+        if item.view is None:
+            item.height = self._estimate(entry)
+
+    def _estimate(self, entry: Entry) -> float:
+        text = entry.message.message.text
+        line = self._style.em * 1.32
+        per_line = max(20.0, self._column() / (self._style.em * 0.38))
+        lines = text.count("\n") + len(text) / per_line
+        if entry.mine:
+            return min(lines + 1, 30) * line + 60
+        return (lines + 1) * line + 50
+
+    def _build(self, item: _Item) -> None:
+        entry = item.entry
+        view: MessageView
+        if entry.mine:
+            view = UserView(self._theme, self._style, entry, self.viewport())
+        else:
+            opened = self._opened.setdefault(entry.id, set())
+            view = AnswerView(self._theme, self._style, entry, self._live.get(entry.id), opened, self.viewport())
+            view.fold_changed.connect(lambda part, is_open: (opened.add if is_open else opened.discard)(part))
+        view.edit_requested.connect(self.edit_requested)
+        view.regenerate_requested.connect(self.regenerate_requested)
+        view.sibling_requested.connect(self.sibling_requested)
+        view.link_activated.connect(self.link_activated)
+        view.dragged_to.connect(self._dragged)
+        view.resized.connect(lambda: self._resized(item))
+        item.view, item.known = view, False
+        self._built.add(item)
+
+    def _give_up(self, item: _Item) -> None:
+        if item.view is not None:
+            item.view.hide()
+            item.view.deleteLater()
+            item.view = None
+        self._built.discard(item)
+
+    def _resized(self, item: _Item) -> None:
+        """Folded or unfolded by the user: its top stays where it is."""
+        item.known = False
+        self._follow = False
+        self._arrange(_Anchor(item, item.y - self.verticalScrollBar().value()))
+        self._follow = self._is_at_end()
+        self._show_jump()
+
+    def _flush(self) -> None:
+        """Draws what came since the last frame."""
+        began = time.perf_counter()
+        dirty, self._dirty = self._dirty, set()
+        for item in self._items:
+            if item.entry.id in dirty:
+                if isinstance(item.view, AnswerView):
+                    item.view.take(item.entry, self._live.get(item.entry.id))
+                item.known = False
+        self._arrange()
+        self._cost_s = time.perf_counter() - began
+
+    # --- geometry
+
+    def _column(self) -> int:
+        return min(COLUMN, max(200, self.viewport().width() - 2 * SPACE.xl))
+
+    def _anchor(self) -> _Anchor | None:
+        """The first message in sight whose height is known, and where its top is in the view."""
+        top = self.verticalScrollBar().value()
+        bottom = top + self.viewport().height()
+        seen = self._between(top, bottom)
+        best = next((item for item in seen if item.view is not None and item.y >= top), None)
+        best = best or next((item for item in seen if item.view is not None), seen[0] if seen else None)
+        return _Anchor(best, best.y - top) if best is not None else None
+
+    def _between(self, top: float, bottom: float) -> list[_Item]:
+        """The messages that lie in this part of the column."""
+        found = []
+        for i in range(max(0, bisect_right(self._items, top, key=lambda item: item.y) - 1), len(self._items)):
+            if self._items[i].y >= bottom:
+                break
+            if self._items[i].y + self._items[i].height > top:
+                found.append(self._items[i])
+        return found
+
+    def _place(self) -> float:
+        """Gives every item its y; returns the height of all."""
+        y = float(SPACE.xl)
+        for item in self._items:
+            item.y = y + item.gap
+            y = item.y + item.height
+        return y + SPACE.xl
+
+    def _arrange(self, anchor: _Anchor | None = None) -> None:
+        """Builds what comes near, measures what is new, and puts everything in place around what must not move."""
+        if self._arranging:
+            return
+        self._arranging = True
+        bar, high, column = self.verticalScrollBar(), self.viewport().height(), self._column()
+        if not self._follow and anchor is None:
+            anchor = self._anchor()
+        built = False
+        value = float(bar.value())
+        total = 0.0
+        for _round in range(8):  # what becomes known moves what is near: a few rounds, mostly two
+            total = self._place()
+            most = max(0.0, total - high)
+            value = most if self._follow or anchor is None else min(max(anchor.value(), 0.0), most)
+            changed = False
+            near = self._between(value - _MARGIN, value + high + _MARGIN)
+            for item in near:
+                if item.view is None:
+                    self._build(item)
+                    built = True
+            for item in self._built:
+                if item.view is not None and (not item.known or item.view.width() != column + 2 * GUTTER):
+                    height = float(item.view.relayout(column))
+                    changed = changed or height != item.height
+                    item.height, item.known = height, True
+            if not changed:
+                break
+        bar.setRange(0, max(0, round(total - high)))
+        bar.setPageStep(max(1, high - 60))
+        bar.setValue(round(value))
+        self._move_views(built)
+        self._arranging = False
+
+    def _move_views(self, built: bool) -> None:
+        value, high, column = self.verticalScrollBar().value(), self.viewport().height(), self._column()
+        x = (self.viewport().width() - column) // 2 - GUTTER
+        for item in tuple(self._built):
+            if item.view is None:
+                continue
+            far = item.y > value + high + _KEEP or item.y + item.height < value - _KEEP
+            if far and not item.view.busy and item.entry.message.state is not MessageState.STREAMING:
+                self._give_up(item)
+                continue
+            item.view.move(x, round(item.y) - value)
+            if item.view.isHidden():
+                item.view.show()
+        if built:
+            self._chain_tabs()
+        if self._empty is not None:
+            self._empty.setGeometry(self.viewport().rect())
+            self._empty.setVisible(not self._items)
+        self._show_jump()
+
+    def _chain_tabs(self) -> None:
+        """Tab goes through the messages from top to bottom, in whatever order they were built."""
+        views = [item.view for item in sorted(self._built, key=lambda item: item.y) if item.view is not None]
+        last: QWidget = self
+        for view in views:
+            for widget in view.findChildren(QWidget):
+                if widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
+                    QWidget.setTabOrder(last, widget)
+                    last = widget
+
+    def _is_at_end(self) -> bool:
+        bar = self.verticalScrollBar()
+        return bar.value() >= bar.maximum() - _NEAR_END
+
+    def _show_jump(self) -> None:
+        size = self._jump.size()
+        x = (self.viewport().width() - size.width()) // 2
+        self._jump.move(x, self.height() - size.height() - SPACE.m)
+        self._jump.setVisible(bool(self._items) and not self._follow and not self._is_at_end())
+        self._jump.raise_()
+
+    # --- scrolling
+
+    def _scrolled(self) -> None:
+        """The user scrolled (or the bar did, on our behalf)."""
+        if not self._arranging:
+            anchor = self._anchor()
+            self._follow = False
+            self._arrange(anchor)
+            self._follow = self._is_at_end()
+            self._show_jump()
+
+    def scrollContentsBy(self, _dx: int, _dy: int) -> None:
+        """Nothing to do: `_scrolled` moves the messages."""
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Another width is another layout."""
+        super().resizeEvent(event)
+        self._arrange()
+
+    def viewportEvent(self, event: QEvent) -> bool:
+        """Children are placed by hand: a request to lay them out is answered."""
+        if event.type() is QEvent.Type.LayoutRequest:
+            return True
+        return super().viewportEvent(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Arrows, pages, Home and End scroll."""
+        bar = self.verticalScrollBar()
+        steps = {
+            Qt.Key.Key_Up: -bar.singleStep(),
+            Qt.Key.Key_Down: bar.singleStep(),
+            Qt.Key.Key_PageUp: -bar.pageStep(),
+            Qt.Key.Key_PageDown: bar.pageStep(),
+            Qt.Key.Key_Home: -bar.maximum(),
+        }
+        if event.key() == Qt.Key.Key_End:
+            self.jump_to_latest()
+        elif (step := steps.get(Qt.Key(event.key()))) is not None:
+            bar.setValue(bar.value() + step)
+        else:
+            event.ignore()
+
+    def _dragged(self, pointer: QPoint) -> None:
+        """Selecting beyond an edge scrolls."""
+        y = self.viewport().mapFromGlobal(pointer).y()
+        beyond = y if y < 0 else max(0, y - self.viewport().height())
+        if beyond:
+            self.verticalScrollBar().setValue(self.verticalScrollBar().value() + max(-40, min(40, beyond)))
+
+    def _focus_moved(self, old: QWidget | None, new: QWidget | None) -> None:
+        """What the keyboard reached comes into sight."""
+        if old is None or new is None or not self.viewport().isAncestorOf(new):
+            return
+        top = new.mapTo(self.viewport(), QPoint(0, 0)).y()
+        high, bar = self.viewport().height(), self.verticalScrollBar()
+        if top + new.height() < 0 or (top < 0 and new.height() <= high):
+            bar.setValue(bar.value() + top - SPACE.l)
+        elif top > high or (top + new.height() > high and new.height() <= high):
+            bar.setValue(bar.value() + min(top - SPACE.l, top + new.height() - high + SPACE.l))
+
+    def _restyle(self) -> None:
+        """Another look: everything is made anew where it stands."""
+        self._style = Style.of(self._theme)
+        anchor = self._anchor()
+        for item in self._items:
+            self._give_up(item)
+            item.known = False
+        self._arrange(anchor)
+        self._jump.update()
+
+
+def _gap(above: Entry | None, entry: Entry) -> float:
+    if above is None:
+        return 0.0
+    return float(SPACE.s if entry.continues else SPACE.xs if above.mine else SPACE.l)

@@ -1,0 +1,98 @@
+"""What the window needs of the rooms below, as Protocols: `ChatService` and `ModelService` are the real ones.
+
+All methods only queue and return at once, so that the GUI thread never waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from inglenook.chat.events import ChatEvent
+from inglenook.core.messages import Effort
+from inglenook.library.events import ModelStatus
+
+
+class Chats(Protocol):
+    """Conversations with the model; see `inglenook.chat.service.ChatService`."""
+
+    def subscribe(self, listener: Callable[[ChatEvent], None], /) -> Callable[[], None]:
+        """Calls `listener` on worker threads; returns the function that ends it."""
+        ...
+
+    def list_chats(self) -> None:
+        """A `ChatsChanged` follows."""
+        ...
+
+    def new_chat(self) -> str:
+        """Makes an empty conversation and returns its id at once; a `TreeChanged` follows."""
+        ...
+
+    def open(self, conversation_id: str, /) -> None:
+        """A `TreeChanged` follows."""
+        ...
+
+    def send(self, conversation_id: str, text: str, /) -> None:
+        """Adds the user's message and starts an answer."""
+        ...
+
+    def edit(self, conversation_id: str, message_id: str, text: str, /) -> None:
+        """Adds a sibling of the user's message and starts an answer."""
+        ...
+
+    def regenerate(self, conversation_id: str, message_id: str, effort: Effort | None = None, /) -> None:
+        """Starts another answer beside that one."""
+        ...
+
+    def show_sibling(self, conversation_id: str, message_id: str, /) -> None:
+        """Shows the branch of that message."""
+        ...
+
+    def stop(self, conversation_id: str, /) -> None:
+        """Ends the answer that is being written."""
+        ...
+
+    def set_effort(self, conversation_id: str, effort: Effort, /) -> None:
+        """How long the model reasons in this conversation."""
+        ...
+
+    def rename(self, conversation_id: str, title: str, /) -> None:
+        """Gives it another title."""
+        ...
+
+    def delete(self, conversation_id: str, /) -> None:
+        """Marks it as deleted."""
+        ...
+
+    def restore(self, conversation_id: str, /) -> None:
+        """Undoes a deletion."""
+        ...
+
+    def save_draft(self, conversation_id: str, text: str, /) -> None:
+        """Keeps what is typed and not sent."""
+        ...
+
+
+class Models(Protocol):
+    """The model in use; see `inglenook.library.service.ModelService`."""
+
+    def status(self) -> ModelStatus:
+        """As it is now."""
+        ...
+
+    def subscribe(self, listener: Callable[[ModelStatus], None], /) -> Callable[[], None]:
+        """Calls `listener` on worker threads; returns the function that ends it."""
+        ...
+
+    def use_file(self, path: Path, /) -> None:
+        """Chooses a GGUF file."""
+        ...
+
+    def use_demo(self) -> None:
+        """Chooses the demo model."""
+        ...
+
+    def retry(self) -> None:
+        """Tries the chosen model again."""
+        ...

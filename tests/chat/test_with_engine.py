@@ -1,0 +1,184 @@
+"""The whole path with nothing replaced: store, harmony, the real engine process, the demo model."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.chat.support import Bench, MakeBench
+
+from inglenook.chat.events import AnswerDelta, AnswerEnded, AnswerWaiting, Waiting
+from inglenook.core.conversation import MessageState
+from inglenook.core.inference import EngineState, ModelSpec
+from inglenook.core.messages import Effort
+from inglenook.core.settings import TEMPERATURE
+from inglenook.engine.client import EngineClient
+
+STORY = "Tell me a long story."
+
+
+class DemoModel:
+    """The `ModelSource` of these tests."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def spec(self, cancelled: Callable[[], bool]) -> ModelSpec:
+        return ModelSpec(str(self._file), n_ctx=4096, gpu_layers=0, threads=1)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineClient]:
+    folder = tmp_path_factory.mktemp("engine")
+    (folder / "run").mkdir(mode=0o700)
+    (folder / "logs").mkdir()
+    client = EngineClient(folder / "run", folder / "logs")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def bench(make_bench: MakeBench, engine: EngineClient, demo_gguf: Path) -> Bench:
+    bench = make_bench(engine, DemoModel(demo_gguf))
+    bench.settings.set(TEMPERATURE, 0.0)
+    return bench
+
+
+def streaming(bench: Bench, chat: str, start: int = 0, length: int = 200) -> None:
+    """Waits until so many characters were shown since `start`."""
+    shown = 0
+
+    def enough(event: AnswerDelta) -> bool:
+        nonlocal shown
+        shown = sum(
+            len(e.text) for e in bench.heard.events[start:] if isinstance(e, AnswerDelta) and e.conversation_id == chat
+        )
+        return shown >= length
+
+    bench.heard.wait(AnswerDelta, enough, start)
+
+
+def test_answer_and_follow_up_reuse_the_cache(bench: Bench) -> None:
+    chat = bench.ask("Hello!")
+    first = bench.heard.ended(chat)
+    assert first.error is None
+    assert first.message.state is MessageState.COMPLETE
+    assert first.message.message.text
+    finals = [text for channel, text in bench.heard.parts(first.message.id) if channel == "final"]
+    assert "".join(finals) == first.message.message.text
+    assert "<|" not in first.message.message.text
+    start = bench.heard.mark()
+    bench.ask("What is Inglenook?", chat)
+    second = bench.heard.ended(chat, start).message
+    assert second.state is MessageState.COMPLETE
+    assert second.stats is not None
+    assert second.stats.cached_tokens > 0
+    assert second.stats.prompt_tokens > second.stats.cached_tokens
+    assert [m.message for m in bench.stored(chat).path()][3] == second.message
+
+
+def test_the_model_loads_with_progress(bench: Bench, engine: EngineClient) -> None:
+    engine.unload()
+    bench.ask("Hello!")
+    told = [e.waiting for e in bench.heard.of(AnswerWaiting)]
+    assert told[0] is Waiting.STARTING
+    assert Waiting.READING in told
+
+
+def test_stop_keeps_what_came_and_the_next_turn_works(bench: Bench) -> None:
+    chat = bench.service.new_chat()
+    bench.service.send(chat, STORY)
+    streaming(bench, chat)
+    bench.service.stop(chat)
+    stopped = bench.heard.ended(chat).message
+    assert stopped.state is MessageState.STOPPED
+    assert len(stopped.message.text + stopped.message.reasoning) >= 200
+    start = bench.heard.mark()
+    bench.ask("Hello!", chat)
+    assert bench.heard.ended(chat, start).message.state is MessageState.COMPLETE
+    assert bench.stored(chat).get(stopped.id) == stopped
+
+
+def test_regenerate_at_another_effort_and_edit(bench: Bench) -> None:
+    chat = bench.ask("What is Inglenook?")
+    first = bench.heard.ended(chat).message
+    start = bench.heard.mark()
+    bench.service.regenerate(chat, first.id, Effort.HIGH)
+    second = bench.heard.ended(chat, start).message
+    assert second.effort is Effort.HIGH
+    assert len(second.message.reasoning) > len(first.message.reasoning)
+    start = bench.heard.mark()
+    question = bench.stored(chat).path()[0]
+    bench.service.edit(chat, question.id, "Hello!")
+    bench.heard.ended(chat, start)
+    tree = bench.stored(chat)
+    assert len(tree.siblings(question.id)) == 2
+    assert len(tree.siblings(first.id)) == 2
+    assert tree.path()[0].message.text == "Hello!"
+
+
+def test_the_engine_is_killed_in_mid_stream(bench: Bench, engine: EngineClient) -> None:
+    bench.ask("Hello!")
+    chat = bench.service.new_chat()
+    bench.service.send(chat, STORY)
+    streaming(bench, chat)
+    pid = engine.status().pid
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    end = bench.heard.ended(chat)
+    assert end.message.state is MessageState.FAILED
+    assert end.error is not None
+    assert end.message.error == end.error.text()
+    assert len(end.message.message.text + end.message.message.reasoning) >= 200
+    assert bench.stored(chat).get(end.message.id) == end.message
+    start = bench.heard.mark()
+    bench.ask("Hello!", chat)
+    assert bench.heard.ended(chat, start).message.state is MessageState.COMPLETE
+    assert engine.status().state is EngineState.READY
+    assert engine.status().pid != pid
+
+
+def test_close_in_mid_answer_stores_all_that_was_shown(bench: Bench) -> None:
+    chat = bench.service.new_chat()
+    bench.service.send(chat, STORY)
+    streaming(bench, chat)
+    bench.service.close()
+    end = bench.heard.of(AnswerEnded)[-1].message
+    assert end.state is MessageState.INTERRUPTED
+    shown = "".join(e.text for e in bench.heard.of(AnswerDelta))
+    assert end.message.reasoning + end.message.text == shown
+    assert bench.stored(chat).get(end.id) == end
+
+
+def test_a_message_that_is_too_long_is_refused_with_the_numbers(bench: Bench) -> None:
+    chat = bench.ask("word " * 6000)
+    end = bench.heard.ended(chat)
+    assert end.message.state is MessageState.FAILED
+    assert end.error is not None
+    assert int(dict(end.error.arguments)["tokens"]) > 4096
+    start = bench.heard.mark()
+    bench.ask("Hello!", chat)
+    assert bench.heard.ended(chat, start).message.state is MessageState.COMPLETE, "without the long one"
+
+
+def test_a_long_conversation_goes_on_without_its_oldest_turns(bench: Bench) -> None:
+    chat = bench.ask("Hello! " + "filler " * 600)
+    for _ in range(2):
+        start = bench.heard.mark()
+        bench.ask("Hello! " + "filler " * 600, chat)
+        end = bench.heard.ended(chat, start)
+        assert end.error is None
+        assert end.message.stats is not None
+        assert end.message.stats.prompt_tokens <= 4096 - 1024
+    assert len(bench.stored(chat).path()) == 6
+
+
+def test_a_missing_model_file_says_what_to_do(make_bench: MakeBench, engine: EngineClient, tmp_path: Path) -> None:
+    bench = make_bench(engine, DemoModel(tmp_path / "gone.gguf"))
+    end = bench.heard.ended(bench.ask("Hello!"))
+    assert end.message.state is MessageState.FAILED
+    assert end.error is not None
+    assert "gone.gguf" in end.error.text()

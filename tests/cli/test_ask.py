@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import COMMAND, Program
+
+GREEDY = ("--temperature", "0", "--effort", "low")
+FIELDS = {
+    "model": str,
+    "reasoning": str,
+    "final": str,
+    "stop": str,
+    "prompt_tokens": int,
+    "cached_tokens": int,
+    "output_tokens": int,
+    "ttft_s": float,
+    "prefill_tps": float,
+    "decode_tps": float,
+}
+
+
+def test_the_answer_and_nothing_else(program: Program, demo_gguf: Path) -> None:
+    asked = ("ask", "Hello!", "--model", demo_gguf, *GREEDY)
+    plain = program(*asked)
+    assert (plain.returncode, plain.stderr) == (0, "")
+    told = json.loads(program(*asked, "--json").stdout)
+    assert told["final"].strip()
+    assert plain.stdout == told["final"] + "\n"
+    assert told["reasoning"] not in plain.stdout
+
+
+def test_json(program: Program, demo_gguf: Path) -> None:
+    done = program("ask", "Hello!", "--model", demo_gguf, *GREEDY, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert {name: type(value) for name, value in found.items()} == FIELDS
+    assert found["stop"] == "stop"
+    assert found["reasoning"]
+    assert 0 <= found["cached_tokens"] < found["prompt_tokens"]
+    assert found["output_tokens"] > 3
+    assert found["ttft_s"] > 0
+    assert found["decode_tps"] > 0
+
+
+def test_the_question_may_come_from_a_pipe(program: Program, demo_gguf: Path) -> None:
+    typed = program("ask", "Hello!", "--model", demo_gguf, *GREEDY)
+    for arguments in (("ask", "-"), ("ask",)):
+        piped = program(*arguments, "--model", demo_gguf, *GREEDY, input="Hello!\n")
+        assert piped.stdout == typed.stdout
+
+
+def test_an_empty_question(program: Program, demo_gguf: Path) -> None:
+    done = program("ask", "--model", demo_gguf, input=" \n")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+
+
+def test_max_tokens(program: Program, demo_gguf: Path) -> None:
+    done = program("ask", "Tell me a story.", "--model", demo_gguf, *GREEDY, "--max-tokens", "9", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert (found["stop"], found["output_tokens"]) == ("length", 9)
+    assert "9 tokens" in done.stderr
+
+
+def test_seed(program: Program, demo_gguf: Path) -> None:
+    def ask(seed: int) -> str:
+        question = ("ask", "Tell me a story.", "--model", demo_gguf, "--temperature", "2", "--max-tokens", "60")
+        return program(*question, "--seed", str(seed), "--json").stdout
+
+    def words(output: str) -> tuple[str, str]:
+        found = json.loads(output)
+        return found["reasoning"], found["final"]
+
+    first = words(ask(1))
+    assert words(ask(1)) == first
+    assert any(words(ask(seed)) != first for seed in (2, 3, 4))
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "text", "empty", "header", "truncated", "other"])
+def test_a_bad_model_file(program: Program, spoiled: dict[str, Path], kind: str) -> None:
+    done = program("ask", "Hello!", "--model", spoiled[kind])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("inglenook ask: ")
+    assert spoiled[kind].name in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c(environment: dict[str, str], demo_gguf: Path) -> None:
+    command = [*COMMAND, "ask", "Tell me a story.", "--model", str(demo_gguf), *GREEDY]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as child:
+        assert child.stdout is not None
+        assert child.stdout.read(5)  # it has begun
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert errors == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+def test_a_reader_that_has_enough(environment: dict[str, str], demo_gguf: Path) -> None:
+    command = [*COMMAND, "ask", "Tell me a story.", "--model", str(demo_gguf), *GREEDY]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        assert child.stdout.read(5)
+        child.stdout.close()
+        assert child.stderr.read() == b""
+        assert child.wait(60) == 1
+
+
+def test_nothing_is_stored(program: Program, demo_gguf: Path, home: Path) -> None:
+    before = program("chat", input="/list\n").stderr
+    program("ask", "Where is my unusual question?", "--model", demo_gguf, *GREEDY, "--max-tokens", "3")
+    assert program("chat", input="/list\n").stderr == before
+    for file in home.rglob("*"):
+        if file.is_file() and file.suffix != ".gguf":
+            assert b"unusual question" not in file.read_bytes()

@@ -1,0 +1,286 @@
+"""What can go wrong: the engine or a client dies, hangs, is another version; model files that are none."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.engine import random_model
+from tests.engine.conftest import engines, wait_until
+from tests.engine.test_engine import PROMPT, finished, long_answer, until
+
+from inglenook.core.errors import UserError
+from inglenook.core.events import Prefill, StopReason, Tokens
+from inglenook.core.inference import EngineState, GenerateRequest, ModelSpec
+from inglenook.core.prompt import Ids
+from inglenook.engine import launch, protocol, supervise, transport
+from inglenook.engine.client import EngineClient
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
+
+
+def test_killed_engine_is_told_and_replaced(client: EngineClient, random_spec: ModelSpec):
+    generation, waiting = client.generate(long_answer(random_spec)), client.generate(long_answer(random_spec))
+    until(generation, Tokens)
+    first = client.status().pid
+    os.kill(first, signal.SIGKILL)
+    for one in (generation, waiting):
+        end = finished(list(one))
+        assert end.reason is StopReason.FAILED
+        assert end.error is not None
+        assert "memory" in end.error.text()  # our own child: the system killed it
+    assert client.status().state is EngineState.CRASHED
+    assert finished(list(client.generate(long_answer(random_spec, max_tokens=5)))).reason is StopReason.LENGTH
+    assert client.status().pid not in (0, first)
+
+
+def test_killed_while_counting(client: EngineClient, random_spec: ModelSpec):
+    client.model_info(random_spec)
+    os.kill(client.status().pid, signal.SIGSTOP)
+    failures: list[UserError] = []
+
+    def count() -> None:
+        try:
+            client.count(random_spec, PROMPT)
+        except UserError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    os.kill(client.status().pid, signal.SIGKILL)
+    thread.join(10)
+    assert failures
+    assert client.count(random_spec, PROMPT) == 28
+
+
+@pytest.mark.parametrize("phase", ["decode", "prefill", "load", "idle"])
+def test_engine_ends_with_its_killed_client(
+    phase: str, random_gguf: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+):
+    """Also when it is at work: there is nobody left to work for."""
+    code = """
+import sys, time
+from pathlib import Path
+from inglenook.core.events import *
+from inglenook.core.inference import *
+from inglenook.core.prompt import *
+from inglenook.engine.client import EngineClient
+folder, model, phase = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+client = EngineClient(folder / "run", folder / "logs")
+prompt = (Ids((1,) * (8000 if phase == "prefill" else 10)),)
+wanted = {"decode": Tokens, "prefill": Prefill, "load": Loading, "idle": Finished}[phase]
+most = 1 if phase == "idle" else 0
+for event in client.generate(GenerateRequest(ModelSpec(model), prompt, ignore_stop=most == 0, max_tokens=most)):
+    if isinstance(event, wanted):
+        print("now", flush=True)
+        break
+time.sleep(60)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path), str(random_gguf), phase]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"now\n"
+        assert len(engines(tmp_path)) == 1
+        child.kill()
+        seconds = wait_until(lambda: not engines(tmp_path), 5)
+    record_property("seconds until the engine was gone", seconds)
+    print(f"\nengine gone {seconds:.3f} s after its client, in {phase}")
+
+
+def test_engine_stays_for_its_idle_time(
+    make_client: Callable[..., EngineClient], random_spec: ModelSpec, tmp_path: Path
+):
+    patient = make_client(idle_seconds=30)
+    patient.model_info(random_spec)
+    pid = patient.status().pid
+    patient.close()
+    again = make_client()
+    again.model_info(random_spec)
+    assert again.status().pid == pid
+    again.unload()
+    wait_until(lambda: not engines(tmp_path))
+
+
+def test_unload_leaves_the_engine_to_the_others(
+    make_client: Callable[[], EngineClient], random_spec: ModelSpec, tmp_path: Path
+):
+    a, b = make_client(), make_client()
+    a.model_info(random_spec)
+    b.model_info(random_spec)
+    running = a.generate(long_answer(random_spec))
+    until(running, Tokens)
+    a.unload()
+    assert finished(list(running)).reason is StopReason.CANCELLED
+    assert finished(list(b.generate(long_answer(random_spec, max_tokens=3)))).reason is StopReason.LENGTH
+    assert len(engines(tmp_path)) == 1
+    b.unload()
+    wait_until(lambda: not engines(tmp_path))
+
+
+def test_close_ends_what_runs(client: EngineClient, random_spec: ModelSpec):
+    running = client.generate(long_answer(random_spec))
+    until(running, Tokens)
+    client.close()
+    assert finished(list(running)).reason is StopReason.CANCELLED
+    assert finished(list(client.generate(long_answer(random_spec)))).reason is StopReason.CANCELLED
+    client.close()
+
+
+def test_clients_that_start_at_once_share_one_engine(
+    make_client: Callable[[], EngineClient], random_spec: ModelSpec, tmp_path: Path
+):
+    clients = [make_client() for _ in range(6)]
+    generations = [c.generate(long_answer(random_spec, max_tokens=3)) for c in clients]
+    assert {finished(list(g)).reason for g in generations} == {StopReason.LENGTH}
+    assert len({c.status().pid for c in clients}) == 1
+    assert len(engines(tmp_path)) == 1
+
+
+def test_client_that_comes_as_the_engine_leaves(make_client: Callable[[], EngineClient], random_spec: ModelSpec):
+    for _ in range(8):
+        client = make_client()
+        assert client.count(random_spec, PROMPT) == 28
+        client.close()
+
+
+def test_hung_engine_is_ended_after_a_cancel(
+    client: EngineClient, random_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    generation = client.generate(long_answer(random_spec))
+    until(generation, Tokens)
+    monkeypatch.setattr(supervise, "PATIENCE", 0.3)
+    second = client.generate(long_answer(random_spec))  # knows the new patience
+    os.kill(client.status().pid, signal.SIGSTOP)
+    generation.cancel()
+    second.cancel()
+    assert finished(list(generation)).reason is StopReason.CANCELLED
+    assert client.status().state is EngineState.CRASHED
+    wait_until(lambda: not engines(tmp_path))
+    assert finished(list(client.generate(long_answer(random_spec, max_tokens=3)))).reason is StopReason.LENGTH
+
+
+def test_engine_that_takes_connections_and_says_nothing_is_replaced(
+    make_client: Callable[[], EngineClient], random_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(transport, "PATIENCE", 0.5)
+    a, b = make_client(), make_client()
+    a.model_info(random_spec)
+    stopped = a.status().pid
+    os.kill(stopped, signal.SIGSTOP)
+    assert b.count(random_spec, PROMPT) == 28
+    assert b.status().pid != stopped
+    wait_until(lambda: a.status().state is EngineState.CRASHED)
+
+
+def test_another_version_is_told(
+    client: EngineClient, random_spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    client.model_info(random_spec)
+    monkeypatch.setattr(protocol, "VERSION", protocol.VERSION + 1)
+    with pytest.raises(UserError, match="version"):
+        launch.attach(tmp_path / "run", tmp_path / "logs")
+    monkeypatch.undo()
+    assert client.count(random_spec, PROMPT) == 28
+
+
+def test_stranger_without_the_key_is_not_let_in(client: EngineClient, random_spec: ModelSpec, tmp_path: Path):
+    client.model_info(random_spec)
+    (tmp_path / "run" / "key").write_bytes(b"another")
+    with pytest.raises(Exception, match="digest"):
+        transport.connect(tmp_path / "run")
+    assert client.count(random_spec, PROMPT) == 28
+
+
+def test_engine_that_cannot_start_is_told(
+    client: EngineClient, random_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(launch, "engine_command", lambda: [sys.executable, "-c", "raise SystemExit('no library')"])
+    end = finished(list(client.generate(long_answer(random_spec))))
+    assert end.reason is StopReason.FAILED
+    assert end.error is not None
+    assert "could not be started" in end.error.text()
+    monkeypatch.undo()
+    assert client.count(random_spec, PROMPT) == 28
+
+
+def test_message_of_an_abort_reaches_the_log(random_gguf: Path):
+    code = """
+import logging, sys
+logging.basicConfig(stream=sys.stderr, level=logging.INFO)
+from pathlib import Path
+from inglenook.engine import llama
+llama.start()
+context = llama.Context(llama.Model(Path(sys.argv[1])), 512, 1)
+llama.lib.llama_sampler_sample(llama.lib.llama_sampler_init_greedy(), context.handle, -1)
+"""
+    command = [sys.executable, "-c", code, str(random_gguf)]
+    done = subprocess.run(command, capture_output=True, text=True, env=launch.environment(), check=False)
+    assert done.returncode == -signal.SIGABRT
+    assert "aborts:" in done.stderr
+
+
+# -- model files --
+
+
+def write_file(folder: Path, kind: str, good: Path) -> Path:
+    path = folder / f"{kind}.gguf"
+    data = good.read_bytes()
+    if kind == "architecture":
+        return random_model.write(path, arch="llama")
+    contents = {
+        "empty": b"",
+        "text": b"This is no model at all.\n" * 100,
+        "short": data[:10],
+        "header": data[:3000],
+        "truncated": data[: len(data) - 1000],
+        "counts": data[:8] + struct.pack("<QQ", 1 << 60, 1 << 60) + data[24:],
+    }
+    if kind in contents:
+        path.write_bytes(contents[kind])
+    if kind == "folder":
+        path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("missing", "does not exist"),
+        ("folder", "cannot be read"),
+        ("empty", "empty"),
+        ("text", "not a GGUF model file"),
+        ("short", "Download or copy it again"),
+        ("header", "Download or copy it again"),
+        ("truncated", "Download or copy it again"),
+        ("counts", "Download or copy it again"),
+        ("architecture", "gpt-oss models only"),
+    ],
+)
+def test_bad_model_file_says_what_to_do(
+    kind: str, words: str, client: EngineClient, random_gguf: Path, random_spec: ModelSpec, tmp_path: Path
+):
+    spec = ModelSpec(str(write_file(tmp_path, kind, random_gguf)))
+    end = finished(list(client.load(spec)))
+    assert end.reason is StopReason.FAILED
+    assert end.error is not None
+    assert words in end.error.text()
+    assert str(tmp_path) in end.error.text()
+    with pytest.raises(UserError):
+        client.model_info(spec)
+    with pytest.raises(UserError):
+        client.count(spec, PROMPT)
+    assert client.count(random_spec, PROMPT) == 28
+
+
+def test_bad_file_leaves_the_loaded_model(client: EngineClient, random_spec: ModelSpec, tmp_path: Path):
+    client.model_info(random_spec)
+    assert finished(list(client.load(ModelSpec(str(tmp_path / "none.gguf"))))).reason is StopReason.FAILED
+    events = list(client.generate(GenerateRequest(random_spec, (Ids((1, 2, 3)),), max_tokens=2)))
+    assert isinstance(events[0], Prefill)  # no load

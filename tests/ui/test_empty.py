@@ -1,0 +1,29 @@
+"""The greeting of a chat without messages."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QPushButton
+from pytestqt.qtbot import QtBot
+
+from inglenook.ui.panels.empty import PROMPTS, EmptyState
+from inglenook.ui.theme import COLUMN, Theme
+
+
+def test_each_question_is_asked_in_its_own_words(qtbot: QtBot, theme: Theme) -> None:
+    empty = EmptyState()
+    qtbot.addWidget(empty)
+    buttons = empty.findChildren(QPushButton)
+    assert [b.text() for b in buttons] == list(PROMPTS)
+    for button in buttons:
+        with qtbot.waitSignal(empty.prompt_chosen) as caught:
+            button.click()
+        assert caught.args == [button.text()]
+
+
+def test_is_never_wider_than_the_column(qtbot: QtBot, theme: Theme) -> None:
+    empty = EmptyState()
+    qtbot.addWidget(empty)
+    empty.resize(3000, 800)
+    empty.show()
+    left, right = (empty.findChildren(QPushButton)[n] for n in (0, 1))
+    assert right.mapTo(empty, right.rect().topRight()).x() - left.mapTo(empty, left.rect().topLeft()).x() <= COLUMN

@@ -1,0 +1,98 @@
+"""What is said of each state of the model, and what can be done about it."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtWidgets import QLabel, QProgressBar, QPushButton
+from pytestqt.qtbot import QtBot
+
+from inglenook.core.errors import ErrorInfo
+from inglenook.library.events import ModelState, ModelStatus
+from inglenook.ui.panels.status import DEMO, ModelChip, StatusPanel
+from inglenook.ui.theme import Theme
+
+ERROR = ErrorInfo("The file {path} is not a model. Choose another one.", (("path", "/x.gguf"),))
+
+
+@pytest.fixture
+def panel(qtbot: QtBot, theme: Theme) -> StatusPanel:
+    made = StatusPanel(theme)
+    qtbot.addWidget(made)
+    return made
+
+
+@pytest.fixture
+def chip(qtbot: QtBot, theme: Theme) -> ModelChip:
+    made = ModelChip()
+    qtbot.addWidget(made)
+    made.show()
+    return made
+
+
+def said(widget: StatusPanel | ModelChip) -> str:
+    return " | ".join(label.text() for label in widget.findChildren(QLabel) if not label.isHidden() and label.text())
+
+
+def offered(panel: StatusPanel) -> list[str]:
+    return [b.accessibleName() for b in panel.findChildren(QPushButton) if not b.isHidden()]
+
+
+@pytest.mark.parametrize(
+    ("state", "words", "busy"),
+    [
+        (ModelState.NONE, "No model", False),
+        (ModelState.PREPARING, "Preparing 42 %", True),
+        (ModelState.LOADING, "Loading 42 %", True),
+        (ModelState.READY, "Ready", False),
+        (ModelState.FAILED, "Not loaded", False),
+        (ModelState.CRASHED, "Stopped", False),
+    ],
+)
+def test_chip(chip: ModelChip, state: ModelState, words: str, busy: bool) -> None:
+    chip.show_status(ModelStatus(state, "gpt-oss-20b", 0.42))
+    assert said(chip) == f"gpt-oss-20b | {words}"
+    assert chip.accessibleName() == f"gpt-oss-20b: {words}"
+    bar = chip.findChild(QProgressBar)
+    assert bar.isVisible() == busy
+    assert bar.value() == 42
+
+
+@pytest.mark.parametrize("state", [ModelState.PREPARING, ModelState.LOADING, ModelState.READY])
+def test_the_demo_is_named_at_all_times(panel: StatusPanel, state: ModelState) -> None:
+    panel.show_status(ModelStatus(state, "Demo model", 0.5, is_demo=True))
+    assert not panel.isHidden()
+    assert said(panel) == DEMO
+    assert offered(panel) == ["Choose model file…"]
+
+
+def test_a_real_model_needs_no_notice(panel: StatusPanel) -> None:
+    for state in (ModelState.LOADING, ModelState.READY):
+        panel.show_status(ModelStatus(state, "gpt-oss-20b"))
+        assert panel.isHidden()
+
+
+def test_failure_says_what_to_do_and_offers_it(panel: StatusPanel, qtbot: QtBot) -> None:
+    panel.show_status(ModelStatus(ModelState.FAILED, "x", error=ERROR))
+    assert "The file /x.gguf is not a model. Choose another one." in said(panel)
+    assert sorted(offered(panel)) == ["Choose model file…", "Try again", "Use the demo model"]
+    signals = {
+        "Choose model file…": panel.choose_requested,
+        "Try again": panel.retry_requested,
+        "Use the demo model": panel.demo_requested,
+    }
+    for button in panel.findChildren(QPushButton):
+        with qtbot.waitSignal(signals[button.accessibleName()]):
+            button.click()
+
+
+def test_crash_says_that_chats_are_safe(panel: StatusPanel) -> None:
+    panel.show_status(ModelStatus(ModelState.CRASHED, "x", error=ErrorInfo("Signal 6.")))
+    assert "Signal 6." in said(panel)
+    assert "starts again" in said(panel)
+    assert offered(panel) == ["Try again"]
+
+
+def test_recovery_takes_the_notice_away(panel: StatusPanel) -> None:
+    panel.show_status(ModelStatus(ModelState.CRASHED, "x"))
+    panel.show_status(ModelStatus(ModelState.READY, "x"))
+    assert panel.isHidden()

@@ -1,0 +1,84 @@
+"""The shown path and the answers that stream, as values."""
+
+from __future__ import annotations
+
+from inglenook.chat.events import AnswerDelta, AnswerEnded, AnswerPartEnded, AnswerPartStarted, AnswerWaiting, Waiting
+from inglenook.core.conversation import Conversation, MessageState, StoredMessage, Tree
+from inglenook.core.events import Channel
+from inglenook.core.messages import Message, ReasoningPart, Role, TextPart, ToolCallPart, ToolResultPart, user
+from inglenook.ui.models.transcript import LiveAnswers, entries_of, parts_of
+
+
+def stored(
+    name: str, parent: str | None, message: Message, state: MessageState = MessageState.COMPLETE
+) -> StoredMessage:
+    return StoredMessage(name, "c", parent, message, state)
+
+
+def answer(*parts: object) -> Message:
+    return Message(Role.ASSISTANT, parts)  # type: ignore[arg-type]
+
+
+def tree(*messages: StoredMessage, leaf: str) -> Tree:
+    return Tree(Conversation("c", "", 0, 0, "2026-01-01", leaf_id=leaf), messages)
+
+
+def test_path_with_siblings_and_turns() -> None:
+    entries = entries_of(
+        tree(
+            stored("u", None, user("hi")),
+            stored("a1", "u", answer(TextPart("1"))),
+            stored("a2", "u", answer(ToolCallPart("f", "{}"))),
+            stored("t", "a2", Message(Role.TOOL, (ToolResultPart("f", "1"),))),
+            stored("a3", "t", answer(TextPart("done"))),
+            leaf="a3",
+        )
+    )
+    assert [e.id for e in entries] == ["u", "a2", "t", "a3"]
+    assert [e.siblings for e in entries] == [("u",), ("a1", "a2"), ("t",), ("a3",)]
+    assert [e.ends_turn for e in entries] == [False, False, False, True]
+    assert [e.continues for e in entries] == [False, False, True, True]
+
+
+def test_events_add_up_to_parts() -> None:
+    live = LiveAnswers()
+    live.handle(AnswerWaiting("c", "a", Waiting.LOADING, 0.5))
+    known = live.get("a")
+    assert known is not None
+    assert known.waiting is not None
+    live.handle(AnswerPartStarted("c", "a", 0, Channel.REASONING))
+    live.handle(AnswerDelta("c", "a", 0, "hm"))
+    live.handle(AnswerPartEnded("c", "a", 0, 2.5))
+    live.handle(AnswerPartStarted("c", "a", 1, Channel.TOOL_CALL, "f"))
+    live.handle(AnswerDelta("c", "a", 1, "{"))
+    assert known.waiting is None
+    assert [(p.channel, p.text, p.name, p.seconds) for p in known.parts] == [
+        (Channel.REASONING, "hm", "", 2.5),
+        (Channel.TOOL_CALL, "{", "f", None),
+    ]
+    assert live.handle(AnswerEnded("c", stored("a", "u", answer(TextPart("x"))))) == "a"
+    assert live.get("a") is None
+
+
+def test_whoever_knows_more_of_a_streaming_answer_is_believed() -> None:
+    live = LiveAnswers()
+    before = stored("a", None, answer(ReasoningPart("thought", 1.0), TextPart("half")), MessageState.STREAMING)
+    live.adopt(before)
+    live.handle(AnswerDelta("c", "a", 1, " an answer"))
+    live.adopt(before)
+    (entry,) = entries_of(tree(before, leaf="a"))
+    assert [p.text for p in parts_of(entry, live.get("a"))] == ["thought", "half an answer"]
+    more = stored(
+        "a", None, answer(ReasoningPart("thought", 1.0), TextPart("half an answer and more")), MessageState.STREAMING
+    )
+    live.adopt(more)
+    live.handle(AnswerDelta("c", "a", 1, "!"))
+    (entry,) = entries_of(tree(more, leaf="a"))
+    assert [p.text for p in parts_of(entry, live.get("a"))][1] == "half an answer and more!"
+
+
+def test_a_finished_answer_shows_what_is_stored() -> None:
+    live = LiveAnswers()
+    live.handle(AnswerDelta("c", "a", 0, "never stored"))
+    (entry,) = entries_of(tree(stored("a", None, answer(TextPart("stored"))), leaf="a"))
+    assert [p.text for p in parts_of(entry, live.get("a"))] == ["stored"]
