@@ -78,6 +78,7 @@ def test_each_row_applies_at_once_and_can_be_put_back(
     value = change(dialog.editor(setting))
     assert value != setting.default
     assert settings.get(setting) == value
+    settings.flush()
     assert Settings(paths.settings).get(setting) == value  # on disk
     assert reset.isVisible()
     reset.click()
@@ -151,5 +152,5 @@ def test_a_disk_that_refuses_is_told(qtbot: QtBot, theme: Theme, tmp_path: Path)
     qtbot.addWidget(dialog)
     dialog.show()
     change(dialog.editor(TEXT_SIZE))
-    assert dialog._problem.isVisible()
+    qtbot.waitUntil(dialog._problem.isVisible)
     assert "could not be saved" in dialog._problem.text()

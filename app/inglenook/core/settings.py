@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from inglenook.core.i18n import N_
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T", str, bool, int, float)
 
@@ -96,12 +100,20 @@ ALL: tuple[Setting[Any], ...] = (THEME, TEXT_SIZE, EFFORT, INSTRUCTIONS, TEMPERA
 
 
 class Settings:
-    """The values, kept in a JSON file that is replaced atomically. Unknown keys in the file are kept as they are."""
+    """The values, kept in a JSON file that is replaced atomically. Unknown keys in the file are kept as they are.
+
+    A thread of its own writes, so that the caller (a window) never waits for the disk.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._listeners: list[Callable[[Setting[Any]], None]] = []
+        self._write_listeners: list[Callable[[OSError | None], None]] = []
         self._values: dict[str, Any] = {}
+        self._changed = threading.Condition()
+        self._unwritten = False
+        self._writer: threading.Thread | None = None
+        self._failure: OSError | None = None
         with contextlib.suppress(OSError, ValueError):
             loaded = json.loads(file.read_text("utf-8"))
             if isinstance(loaded, dict):
@@ -115,12 +127,16 @@ class Settings:
             return setting.default
 
     def set(self, setting: Setting[T], value: T) -> None:
-        """Checks, keeps and tells the listeners; ValueError for an invalid value, OSError if it cannot be written."""
+        """Checks and keeps `value`, tells the listeners, and has it written. ValueError if it is not valid."""
         value = setting.check(value)
-        if self._values.get(setting.key, setting.default) == value:
-            return
-        self._values[setting.key] = value
-        self._write()
+        with self._changed:
+            if self._values.get(setting.key, setting.default) == value:
+                return
+            self._values[setting.key] = value
+            self._unwritten = True
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._write_changes, name="settings")
+                self._writer.start()
         for listener in tuple(self._listeners):
             listener(setting)
 
@@ -128,11 +144,44 @@ class Settings:
         """Calls `listener` with the setting after each change, on the thread that changed it."""
         self._listeners.append(listener)
 
-    def _write(self) -> None:
+    def subscribe_writes(self, listener: Callable[[OSError | None], None]) -> Callable[[], None]:
+        """Calls `listener` after each write with its failure or None, on the writing thread; returns what ends it."""
+        self._write_listeners.append(listener)
+        return lambda: self._write_listeners.remove(listener)
+
+    def flush(self) -> None:
+        """Returns when all is written; raises the OSError of the last write if it failed."""
+        with self._changed:
+            while self._writer is not None:
+                self._changed.wait()
+            failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _write_changes(self) -> None:
+        """The writer: lives as long as there is something to write. The program waits for it before it exits."""
+        while True:
+            with self._changed:
+                if not self._unwritten:
+                    self._writer = None
+                    self._changed.notify_all()
+                    return
+                self._unwritten = False
+                values = json.dumps(self._values, ensure_ascii=False, indent=2)
+            self._failure = None
+            try:
+                self._write(values)
+            except OSError as error:
+                self._failure = error
+                log.warning("the settings could not be written: %s", error)
+            for listener in tuple(self._write_listeners):
+                listener(self._failure)
+
+    def _write(self, text: str) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._file.with_suffix(".tmp")
         with temporary.open("w", encoding="utf-8") as f:
-            json.dump(self._values, f, ensure_ascii=False, indent=2)
+            f.write(text)
             f.flush()
             os.fsync(f.fileno())
         temporary.replace(self._file)

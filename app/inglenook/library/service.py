@@ -46,23 +46,23 @@ class ModelService:
 
     def start(self) -> None:
         """Prepares and loads the chosen model ahead of the first message."""
-        self._choose(load=True)
+        self._choose()
 
     def use_file(self, path: Path) -> None:
         """Chooses a GGUF file, now and at later starts."""
         self._only = None
         self._settings.set(MODEL_FILE, str(path.absolute()))
-        self._choose(load=True)
+        self._choose()
 
     def use_demo(self) -> None:
         """Chooses the demo model, now and at later starts."""
         self._only = None
         self._settings.set(MODEL_FILE, "")
-        self._choose(load=True)
+        self._choose()
 
     def retry(self) -> None:
         """Tries the chosen model again after a failure or crash."""
-        self._choose(load=True)
+        self._choose()
 
     def cancel(self) -> None:
         """Stops preparing or loading."""
@@ -100,7 +100,7 @@ class ModelService:
     def spec(self, cancelled: Callable[[], bool]) -> ModelSpec:
         """See `ModelSource.spec`."""
         if self._status.state in (ModelState.NONE, ModelState.FAILED):
-            self._choose(load=False)
+            self._choose()
         with self._changed:
             while self._file is None and self._status.state is not ModelState.FAILED:
                 if cancelled():
@@ -113,7 +113,7 @@ class ModelService:
 
     # -- the worker --
 
-    def _choose(self, *, load: bool) -> None:
+    def _choose(self) -> None:
         with self._changed:
             self._choice += 1
             choice = self._choice
@@ -125,13 +125,13 @@ class ModelService:
                 self._thread.start()
         if previous is not None:
             previous.cancel()
-        self._jobs.put(lambda: self._prepare(choice, load=load))
+        self._jobs.put(lambda: self._prepare(choice))
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
 
-    def _prepare(self, choice: int, *, load: bool) -> None:
+    def _prepare(self, choice: int) -> None:
         def stale() -> bool:
             return choice != self._choice
 
@@ -153,8 +153,6 @@ class ModelService:
                 return
             self._file = file
             self._update(lambda now: replace(now, state=ModelState.LOADING, fraction=0.0, spec=spec), choice)
-            if not load:
-                return
             self._loading = generation = self._inference.load(spec)
         for event in generation:
             if isinstance(event, Loading):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QFocusEvent, QIcon, QWheelEvent
 from PySide6.QtWidgets import (
     QCheckBox,
@@ -46,6 +46,8 @@ class Editor:
 class SettingsDialog(QDialog):
     """Shows `declarations`; a change applies at once, and a row that differs from its default can be put back."""
 
+    _written = Signal(object)  # OSError or None: brings the news of the writing thread into this one
+
     def __init__(
         self, settings: Settings, declarations: Sequence[Setting[Any]], theme: Theme, parent: QWidget | None = None
     ) -> None:
@@ -60,6 +62,8 @@ class SettingsDialog(QDialog):
         self._problem.setProperty("role", "error")
         self._problem.setWordWrap(True)
         self._problem.hide()
+        self._written.connect(self._show_written)
+        self.destroyed.connect(settings.subscribe_writes(self._written.emit))
         page = QWidget()
         column = QVBoxLayout(page)
         column.setContentsMargins(SPACE.xl, SPACE.l, SPACE.xl, SPACE.l)
@@ -170,17 +174,16 @@ class SettingsDialog(QDialog):
         return _text_editor(setting, keep)
 
     def _keep(self, setting: Setting[Any], value: Any) -> None:
-        try:
-            self._settings.set(setting, value)
-        except OSError as error:
+        self._settings.set(setting, value)
+        self._offer_reset(setting)
+
+    def _show_written(self, error: OSError | None) -> None:
+        self._problem.setVisible(error is not None)
+        if error is not None:
             text = N_(
                 "The settings could not be saved: {reason}. Make room on the disk, or check the folder's permissions."
             )
             self._problem.setText(tr(text, reason=error.strerror or error))
-            self._problem.show()
-        else:
-            self._problem.hide()
-        self._offer_reset(setting)
 
     def _reset(self, setting: Setting[Any]) -> None:
         self._editors[setting.key].show(setting.default)
