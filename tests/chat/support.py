@@ -30,7 +30,9 @@ class Listener:
             self.events.append(event)
             self._condition.notify_all()
 
-    def wait(self, kind: type[E], which: Callable[[E], bool] = lambda _: True, start: int = 0) -> E:
+    def wait(
+        self, kind: type[E] | tuple[type[E], ...], which: Callable[[E], bool] = lambda _: True, start: int = 0
+    ) -> E:
         def found() -> E | None:
             return next((e for e in self.events[start:] if isinstance(e, kind) and which(e)), None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inglenook.core.events import GenerationStats
@@ -19,11 +19,13 @@ parts = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(parts).map(tuple))
 def test_parts_round_trip(some: tuple) -> None:
     assert codec.decode_parts(codec.encode_parts(some)) == some
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**31 - 1)).map(tuple))
 def test_tokens_round_trip_in_four_bytes_each(ids: tuple) -> None:
     data = codec.encode_tokens(ids)
@@ -41,6 +43,7 @@ def test_stats_round_trip() -> None:
     assert codec.decode_stats(codec.encode_stats(None)) is None
 
 
+@settings(deadline=None)
 @given(st.text(st.characters()))
 def test_storable_text_is_utf8_and_otherwise_unchanged(text: str) -> None:
     stored = codec.storable(text)

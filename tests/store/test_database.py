@@ -10,7 +10,7 @@ import pytest
 
 from inglenook.core.conversation import Conversation
 from inglenook.core.errors import UserError
-from inglenook.store import database
+from inglenook.store import database, owners
 from inglenook.store.migrations import MIGRATIONS
 from inglenook.store.repository import SqliteStore
 
@@ -122,6 +122,13 @@ def test_a_folder_in_the_files_place(tmp_path: Path) -> None:
     (tmp_path / "c.sqlite3").mkdir()
     with pytest.raises(UserError, match="cannot be opened"):
         SqliteStore(tmp_path / "c.sqlite3")
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owners, "_try_lock", lambda _: False)
+    with pytest.raises(UserError, match="local disk"):
+        SqliteStore(tmp_path / "c.sqlite3")
+    assert [f.name for f in tmp_path.iterdir()] == ["c.sqlite3"]
 
 
 def test_our_bugs_are_not_called_the_users_errors(tmp_path: Path) -> None:

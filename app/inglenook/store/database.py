@@ -69,6 +69,15 @@ def user_error(error: sqlite3.Error, file: Path) -> UserError | None:
     return None
 
 
+def cannot_open(error: OSError, file: Path) -> UserError:
+    """What it means that the system refuses `file`, or one beside it."""
+    return UserError(
+        N_("{file} cannot be opened ({reason}). Check that the folder exists, belongs to you, and is on a local disk."),
+        file=file,
+        reason=error.strerror,
+    )
+
+
 def open_database(file: Path) -> tuple[sqlite3.Connection, list[ErrorInfo]]:
     """Opens or creates the database, brings it to the current version, and tells what the user should know.
 
@@ -126,11 +135,7 @@ def _open_checked(file: Path) -> sqlite3.Connection:
             raise
         raise meaning from error
     except OSError as error:
-        raise UserError(
-            N_("{file} cannot be opened ({reason}). Check that the folder exists and belongs to you."),
-            file=file,
-            reason=error.strerror,
-        ) from error
+        raise cannot_open(error, file) from error
     except UserError:
         _close(connection)
         raise

@@ -8,6 +8,7 @@ program ends, however it ends. Process ids would not do: they are reused.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import time
@@ -46,7 +47,8 @@ class Owner:
         self._file = _lock_file(database, self.token)
         self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         if not _try_lock(self._descriptor):
-            raise OSError(f"{self._file} is new and cannot be locked")
+            self.release()
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), self._file)
 
     def is_dead(self, token: str) -> bool:
         """Whether the program of that token has ended. Removes its lock file if it has."""

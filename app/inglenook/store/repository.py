@@ -46,6 +46,9 @@ class SqliteStore:
         except sqlite3.Error as error:
             connection.close()
             raise database.user_error(error, file) or error from error
+        except OSError as error:
+            connection.close()
+            raise database.cannot_open(error, file) from error
         except BaseException:
             connection.close()
             raise

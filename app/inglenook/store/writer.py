@@ -58,6 +58,7 @@ class Writer:
         self._failure: UserError | None = None
         self._bugs: list[Exception] = []
         self._waiting = 0  # callers in flush
+        self._refusing = False  # nothing comes after what the last flush waits for
         self._closing = False
         self._next = 0.0  # time.monotonic() of the earliest next commit
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -66,7 +67,7 @@ class Writer:
     def put(self, change_id: str, change: Change) -> None:
         """Queues `change` of the conversation or message of that id."""
         with self._condition:
-            if self._closing:
+            if self._refusing:
                 raise RuntimeError("the store is closed")
             self._pending[change_id] = _merge(self._pending.get(change_id), change)
             self._put_count += 1
@@ -98,6 +99,8 @@ class Writer:
 
     def close(self) -> None:
         """Flushes and ends the thread, also if flushing raises."""
+        with self._condition:
+            self._refusing = True
         try:
             self.flush()
         finally:
