@@ -6,6 +6,7 @@ Each is made when it is first asked for, so that `ask` opens no database and `do
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import platformdirs
 
 from inglenook.chat.service import ChatService
 from inglenook.core import i18n, logs
+from inglenook.core.errors import UserError
 from inglenook.core.inference import InferenceService
 from inglenook.core.paths import Paths, resources
 from inglenook.core.settings import Settings
@@ -76,11 +78,18 @@ class Services:
         for name in ("chat", "models", "inference", "store"):
             if name in self.__dict__:
                 getattr(self, name).close()
+        if "settings" in self.__dict__:
+            with suppress(OSError):  # it is in the log, and was told when it happened
+                self.settings.flush()
 
 
 def run_window(services: Services) -> int:
     """Opens the window and returns the program's exit code. Qt is imported here, so that the rest needs none."""
-    from inglenook.ui.app import run
+    services.models.start()  # the engine starts in its own process while this one imports Qt
+    from inglenook.ui.app import refuse, run
 
-    services.models.start()
-    return run(services.chat, services.models, services.settings, services.paths)
+    try:
+        chat = services.chat
+    except UserError as error:
+        return refuse(error.info)
+    return run(chat, services.models, services.settings, services.paths, services.store.notices)

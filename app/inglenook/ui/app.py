@@ -6,13 +6,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from PySide6.QtCore import QLibraryInfo, QLocale, QSocketNotifier, QTranslator
+from PySide6.QtCore import QLibraryInfo, QLocale, QSocketNotifier, Qt, QTranslator
 from PySide6.QtGui import QIcon
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QMessageBox, QWidget
 
+from inglenook.core.errors import ErrorInfo
 from inglenook.core.paths import Paths, resources
 from inglenook.core.settings import Settings
 from inglenook.ui.dialogs.crash import CrashHandler
@@ -21,8 +22,11 @@ from inglenook.ui.services import Chats, Models
 from inglenook.ui.theme import Theme
 
 
-def run(chat: Chats, models: Models, settings: Settings, paths: Paths) -> int:
-    """Shows the window, returns the exit code when it has been closed. `chat` and `models` are left open."""
+def run(chat: Chats, models: Models, settings: Settings, paths: Paths, notices: Sequence[ErrorInfo] = ()) -> int:
+    """Shows the window, returns the exit code when it has been closed. `chat` and `models` are left open.
+
+    `notices` are what happened before there was a window (a damaged file was set aside); each is shown once.
+    """
     app = application()
     theme = Theme(settings, app)
     theme.apply(app)
@@ -30,12 +34,28 @@ def run(chat: Chats, models: Models, settings: Settings, paths: Paths) -> int:
     crashes.install()
     window = MainWindow(chat, models, settings, paths, theme)
     window.show()
+    for notice in notices:
+        _box(notice, QMessageBox.Icon.Information, window).open()
     try:
         with _closed_by_signals(window):
             return app.exec()
     finally:
         window.bridge.close()
         crashes.remove()
+
+
+def refuse(error: ErrorInfo) -> int:
+    """Says why the program cannot start, and returns its exit code."""
+    application()
+    _box(error, QMessageBox.Icon.Warning).exec()
+    return 1
+
+
+def _box(text: ErrorInfo, icon: QMessageBox.Icon, parent: QWidget | None = None) -> QMessageBox:
+    box = QMessageBox(icon, "Inglenook", text.text(), QMessageBox.StandardButton.Ok, parent)
+    box.setTextFormat(Qt.TextFormat.PlainText)
+    box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, parent is not None)
+    return box
 
 
 def application() -> QApplication:
