@@ -116,3 +116,19 @@ def test_cuts_are_where_commonmark_has_blocks() -> None:
     tokens = MarkdownIt("commonmark").parse(text)
     expected = [t.content.removesuffix("\n") for t in tokens if t.type in ("inline", "fence")]
     assert [leaf.text for leaf in leaves_of(text)] == expected
+
+
+BLOCKS = st.sampled_from(
+    ["word\nword **word**", "- a\n- b\nlazy\n- c", "3. a\n4. b\n   - c\n   - d", "# word", "> a\n> b", "> - a\nlazy",
+     "* * *", "```\nx\n\n- y\n```", "- a\n\n  b\n- c", "1. a\n\n   ```\n   x\n   ```", "    indented\n\n    code",
+     "word\n# word\nword"]
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(BLOCKS, max_size=8), st.sampled_from(["\n\n", "\n\n\n"]))
+def test_cut_texts_have_the_blocks_of_commonmark(blocks: list[str], between: str) -> None:
+    text = between.join(blocks)
+    tokens = MarkdownIt("commonmark").parse(text)
+    expected = [t.content.removesuffix("\n") for t in tokens if t.type in ("inline", "fence", "code_block")]
+    assert [leaf.text for leaf in leaves_of(text) if leaf.kind is not Kind.RULE] == expected

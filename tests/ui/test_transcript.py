@@ -141,13 +141,14 @@ def test_streaming_shows_parts_and_ends_in_place(panel: TranscriptPanel, qtbot: 
 
 
 def test_reasoning_unfolds_live_and_stays_open(panel: TranscriptPanel, qtbot: QtBot) -> None:
-    begin(panel)
+    begin(panel, *dialogue(10))
     panel.handle(AnswerPartStarted("c", "a", 0, Channel.REASONING))
     stream_into(panel, "first")
     view = panel.view_of("a")
     assert view is not None
     fold = view.findChild(FoldedPart)
     qtbot.mouseClick(fold._button, Qt.MouseButton.LeftButton)
+    assert panel.at_end
     stream_into(panel, " second")
     assert texts(panel)[-1] == "first second"
     panel.handle(AnswerPartEnded("c", "a", 0, 3.0))

@@ -269,8 +269,11 @@ class TranscriptPanel(QAbstractScrollArea):
         self._built.discard(item)
 
     def _resized(self, item: _Item) -> None:
-        """Folded or unfolded by the user: its top stays where it is."""
+        """Folded or unfolded by the user: its top stays where it is, unless it is being followed."""
         item.known = False
+        if self._follow and item.entry.message.state is MessageState.STREAMING:
+            self._arrange()
+            return
         self._follow = False
         self._arrange(_Anchor(item, item.y - self.verticalScrollBar().value()))
         self._follow = self._is_at_end()
