@@ -62,6 +62,19 @@ def test_ctrl_c_stops_the_answer_and_ctrl_d_leaves(environment: dict[str, str], 
     assert terminal.end() == 0
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_reasoning_is_dim_where_the_terminal_knows_that(environment: dict[str, str], demo_gguf: Path) -> None:
+    styled = {name: value for name, value in environment.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
+    terminal = Terminal([*COMMAND, "chat", "--model", str(demo_gguf)], styled)
+    terminal.expect("> ")
+    terminal.type("Hello!\n")
+    terminal.expect("\x1b[2m")
+    terminal.expect("\x1b[0m")
+    terminal.expect("> ")
+    terminal.type("\x04")
+    assert terminal.end() == 0
+
+
 class Terminal:
     """A program on a pseudo-terminal of its own, as the foreground process of its session."""
 

@@ -72,7 +72,10 @@ def test_address_of_a_dead_engine(tmp_path: Path):
     listener.close()
     with pytest.raises(transport.NoEngineError):
         transport.connect(tmp_path)
+    (tmp_path / "e123-abcd").touch()  # of one that was killed before it told its address
+    transport.read_key(tmp_path)
     transport.forget(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["key"]
     assert transport.published(tmp_path) is None
 
 

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
@@ -58,7 +59,8 @@ class Host:
         while True:
             try:
                 connection: Connection = self._listener.accept()
-            except OSError:  # a client that went away while it was being accepted
+            except OSError:  # a client that went away while it was being accepted, or no more file descriptors
+                time.sleep(0.05)
                 continue
             threading.Thread(target=self._read, args=(connection,), name="reader", daemon=True).start()
 

@@ -19,6 +19,7 @@ from inglenook_convert.headers import HeaderError, check_gguf
 
 _log = logging.getLogger(__name__)
 ARCHITECTURE = "gpt-oss"
+_GPUS = ("gpu", "igpu")
 Identity = tuple[ModelSpec, int, int]  # with the file's size and time of change
 
 
@@ -38,7 +39,7 @@ class Loaded:
         """Loads; `progress` as in `llama.Model`. Raises `UserError`, `LoadCancelled`."""
         spec, file_bytes, _ = identity
         self.identity = identity
-        cpu = sum(d.total for d in llama.devices() if d.kind == "cpu")
+        cpu = sum(d.free for d in llama.devices() if d.kind == "cpu")
         self._repack = llama.repacking_is_safe() and plan.repack(file_bytes, plan.available_memory(cpu))
         self.model, self._gpu_layers = _load(spec, self._repack, progress)
         try:
@@ -79,7 +80,7 @@ class Loaded:
         self._threads = spec.threads or plan.threads(self.model.size_bytes)
         free = available - plan.RESERVE - (0 if self._repack else self.model.size_bytes)
         if self._gpu_layers:
-            free = sum(d.free for d in llama.devices() if d.kind == "gpu") - plan.GIB or free
+            free = sum(d.free for d in llama.devices() if d.kind in _GPUS) - plan.GIB  # the weights are there by now
         model = self.model
         n_ctx = plan.context_length(spec.n_ctx, model.n_ctx_train, model.cache_bytes_per_token, free, model.size_bytes)
         while True:
@@ -115,7 +116,7 @@ class Loaded:
 def _load(spec: ModelSpec, repack: bool, progress: Callable[[float], bool]) -> tuple[llama.Model, int]:
     """The model and the layers it has on a GPU (-1: all). Without a number of layers, the CPU alone is the way out."""
     path = Path(spec.path)
-    gpu = any(d.kind in ("gpu", "igpu") for d in llama.devices())
+    gpu = any(d.kind in _GPUS for d in llama.devices())
     layers = spec.gpu_layers if gpu else 0
     try:
         return llama.Model(path, gpu_layers=layers, repack=repack, progress=progress), layers

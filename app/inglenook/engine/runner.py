@@ -67,7 +67,7 @@ class Runner:
                 finished = _Generating(self, job, job.command.request, self._loaded_now()).run()
             elif isinstance(job.command, Load):
                 self._ensure(job.command.model, job)
-                finished = Finished(StopReason.STOP)
+                finished = Finished(StopReason.CANCELLED if job.cancelled else StopReason.STOP)
         except (LoadCancelled, _CancelledError):
             finished = Finished(StopReason.CANCELLED)
         except UserError as error:
@@ -111,15 +111,13 @@ class Runner:
                 self._publish(EngineStatus(EngineState.LOADING, fraction=fraction, pid=os.getpid()))
             return not job.cancelled
 
-        progress(0.0)
+        started = time.monotonic()
         try:
-            started = time.monotonic()
+            progress(0.0)
             loaded = Loaded(_identity(spec), progress)
-        except LoadCancelled:
-            self._publish(EngineStatus(EngineState.OFF, pid=os.getpid()))
-            raise
-        except UserError as error:
-            self._publish(EngineStatus(EngineState.OFF, error=error.info, pid=os.getpid()))
+        except BaseException as error:
+            told_error = error.info if isinstance(error, UserError) else None
+            self._publish(EngineStatus(EngineState.OFF, error=told_error, pid=os.getpid()))
             raise
         _log.info("loaded in %.2f s: %s", time.monotonic() - started, loaded.describe())
         self._loaded = loaded
@@ -188,6 +186,7 @@ class _Generating:
         self._request = request
         self._loaded = loaded
         self._prompt = loaded.vocabulary.tokenizer.tokenize(request.segments)
+        self._turn = self._turn_start()
         self._cached = 0
         self._output = 0
         self._first_token = 0.0
@@ -237,7 +236,7 @@ class _Generating:
                 context.decode(tokens[done:end], done, output=end == len(tokens))
                 cache.extend(self._prompt[done:end])
                 done = end
-                if end in (self._turn_start(), len(tokens)):
+                if end in (self._turn, len(tokens)):
                     cache.checkpoint()
                 if end < len(tokens):
                     self._runner.tell(self._job, Prefill(done - self._cached, total, self._cached))
@@ -249,8 +248,8 @@ class _Generating:
     def _piece_ends(self, start: int) -> list[int]:
         """Where the pieces to evaluate end: each at most a batch, and one before the last message."""
         stops = [len(self._prompt)]
-        if self._turn_start() >= start + _SMALLEST_PIECE:
-            stops.insert(0, self._turn_start())
+        if self._turn >= start + _SMALLEST_PIECE:
+            stops.insert(0, self._turn)
         ends = []
         for stop in stops:
             while start < stop:

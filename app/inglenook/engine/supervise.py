@@ -182,7 +182,6 @@ class Supervisor:
                 self._attached(item)
             case _Failed(error):
                 self._attaching = False
-                self._unsent.clear()
                 self._on_status(EngineStatus(EngineState.OFF, error=error))
                 self._end_all(StopReason.FAILED, error)
             case _:
@@ -218,6 +217,10 @@ class Supervisor:
 
     def _attached(self, attachment: Attachment) -> None:
         self._attaching = False
+        if not self._waiting:  # cancelled or unloaded meanwhile
+            attachment.connection.close()
+            self._on_status(EngineStatus(EngineState.OFF))
+            return
         self._hung = False
         self._attachment = attachment
         self._outbox = Outbox(attachment.connection, "engine-writer")
@@ -310,14 +313,9 @@ class Supervisor:
 
     def _end_all(self, reason: StopReason, error: ErrorInfo | None) -> None:
         waiting, self._waiting = self._waiting, {}
-        unsent = {r.id for r in self._unsent}
-        for number, one in waiting.items():
-            if number in unsent and reason is not StopReason.CANCELLED:
-                self._waiting[number] = one  # not sent yet: the next engine's
-            else:
-                _end(one.consumer, StopReason.CANCELLED if one.give_up is not None else reason, error)
-        if reason is StopReason.CANCELLED:
-            self._unsent.clear()
+        self._unsent.clear()
+        for one in waiting.values():
+            _end(one.consumer, StopReason.CANCELLED if one.give_up is not None else reason, error)
 
 
 def _end(consumer: EngineGeneration | Reply, reason: StopReason, error: ErrorInfo | None) -> None:

@@ -122,11 +122,9 @@ def published(folder: Path) -> tuple[str, int] | None:
 
 
 def forget(folder: Path) -> None:
-    """Removes what a dead engine left. Under the lock."""
-    found = published(folder)
-    if found and not _WINDOWS:
-        Path(found[0]).unlink(missing_ok=True)
-    (folder / "address").unlink(missing_ok=True)
+    """Removes what dead engines left. Under the lock, when nobody answers: one that leaves needs its socket no more."""
+    for left in (folder / "address", *folder.glob("address.*"), *folder.glob("e*-*")):
+        left.unlink(missing_ok=True)
 
 
 def connect(folder: Path) -> tuple[Connection, dict[str, Any]]:

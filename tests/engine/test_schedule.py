@@ -1,0 +1,77 @@
+"""Who is served next, and what a cancel does."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from inglenook.core.inference import ModelSpec
+from inglenook.engine.protocol import Count, Load
+from inglenook.engine.schedule import ClientLine, Job, Schedule
+
+MODEL = ModelSpec("x")
+
+
+@pytest.fixture
+def interrupts() -> list[bool]:
+    return []
+
+
+@pytest.fixture
+def schedule(interrupts: list[bool]) -> Schedule:
+    return Schedule(interrupts.append)
+
+
+def line() -> ClientLine:
+    return ClientLine(cast(Any, None))  # nothing is sent here
+
+
+def add(schedule: Schedule, client: ClientLine, number: int, *, count: bool = False) -> Job:
+    job = Job(client, Count(number, MODEL, ()) if count else Load(number, MODEL))
+    schedule.add(job)
+    return job
+
+
+def test_clients_take_turns_and_each_is_served_in_order(schedule: Schedule):
+    a, b = line(), line()
+    first, second, third = (add(schedule, a, i) for i in range(3))
+    other = add(schedule, b, 0)
+    assert [schedule.next() for _ in range(4)] == [first, other, second, third]
+
+
+def test_counts_go_first(schedule: Schedule):
+    client = line()
+    job, count = add(schedule, client, 1), add(schedule, client, 2, count=True)
+    assert schedule.has_counts
+    assert schedule.next() is count
+    assert not schedule.has_counts
+    assert schedule.next() is job
+    assert schedule.next_count() is None
+    during = add(schedule, client, 3, count=True)
+    assert schedule.next_count() is during
+
+
+def test_cancel_of_the_running_job_interrupts_it_once_and_not_the_next(schedule: Schedule, interrupts: list[bool]):
+    a, b = line(), line()
+    running, _ = add(schedule, a, 1), add(schedule, b, 1)
+    assert schedule.next() is running
+    assert schedule.cancel(b, 2) == []
+    assert not running.cancelled
+    assert schedule.cancel(a, 1) == []  # its own end event will come
+    assert running.cancelled
+    assert interrupts == [False, True]
+    following = schedule.next()
+    assert not following.cancelled
+    assert interrupts == [False, True, False]
+
+
+def test_cancel_of_waiting_jobs_gives_them_back(schedule: Schedule, interrupts: list[bool]):
+    a, b = line(), line()
+    mine = [add(schedule, a, 1), add(schedule, a, 2), add(schedule, a, 3, count=True)]
+    other = add(schedule, b, 1)
+    assert schedule.cancel(a, 2) == [mine[1]]
+    assert schedule.cancel(a) == [mine[0], mine[2]]
+    assert not schedule.has_counts
+    assert schedule.next() is other
+    assert interrupts == [False]
