@@ -6,11 +6,12 @@ Each is made when it is first asked for, so that `ask` opens no database and `do
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
-import platformdirs
+from platformdirs import PlatformDirs
 
 from inglenook.chat.service import ChatService
 from inglenook.core import i18n, logs
@@ -28,14 +29,21 @@ def user_paths() -> Paths:
     if home := os.environ.get("INGLENOOK_HOME"):
         base = Path(home).absolute()
         return Paths(base / "data", base / "config", base / "cache", base / "logs", base / "run")
-    dirs = platformdirs.PlatformDirs("Inglenook" if os.name == "nt" else "inglenook", appauthor=False)
+    dirs = PlatformDirs("Inglenook" if os.name == "nt" else "inglenook", appauthor=False)
     return Paths(
         dirs.user_data_path,
         dirs.user_config_path,
         dirs.user_cache_path,
         dirs.user_log_path,
-        dirs.user_runtime_path if Path(dirs.user_runtime_dir).parent.is_dir() else dirs.user_cache_path / "run",
+        _runtime(dirs),
     )
+
+
+def _runtime(dirs: PlatformDirs) -> Path:
+    """The system's folder for sockets; on a Linux without one (su, ssh, containers) a folder among the caches."""
+    if sys.platform.startswith("linux") and not os.environ.get("XDG_RUNTIME_DIR"):
+        return dirs.user_cache_path / "run"
+    return dirs.user_runtime_path
 
 
 class Services:
