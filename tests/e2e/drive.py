@@ -17,6 +17,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
 from inglenook.bootstrap import Services
+from inglenook.library.events import ModelState
 from inglenook.ui import app as ui_app
 from inglenook.ui.main_window import MainWindow
 
@@ -109,7 +110,16 @@ def stream(hands: Hands) -> Iterator[Condition]:
     hands.window.close()
 
 
-SCENARIOS = {"ask_and_stop": ask_and_stop, "look": look, "stream": stream}
+def stay(hands: Hands) -> Iterator[Condition]:
+    """Starts and stays until somebody ends it (for measuring)."""
+    yield lambda: hands.window.composer.field.hasFocus()
+    say("ready")
+    yield lambda: hands.services.models.status().state is ModelState.READY
+    say("loaded", engine=hands.services.inference.status().pid)
+    yield lambda: False
+
+
+SCENARIOS = {"stay": stay, "ask_and_stop": ask_and_stop, "look": look, "stream": stream}
 
 
 def main() -> int:

@@ -104,6 +104,6 @@ def test_engine_killed_in_mid_stream_is_said_and_the_next_message_works(home: Pa
                 os.kill(killed, signal.SIGKILL)
         assert program.wait(30) == 0
     assert killed
-    assert "stopped working" in told["ended"]["shown"]
+    assert "ended the engine" in told["ended"]["shown"]
     assert told["answered"]["engine"] not in (0, killed)
     assert len(told["answered"]["shown"]) > len(told["ended"]["shown"])
