@@ -119,8 +119,8 @@ def versions() -> dict[str, str]:
 def repacking_is_safe() -> bool:
     """False for a library built with Intel's AMX.
 
-    Repacked weights use it, and where the processor announces it and the system does not allow it (seen in a virtual
-    machine) the process dies of an illegal instruction.
+    Repacked weights use it, and a library built by GCC before 11.5, 12.4, 13.3 or 14 then dies of an illegal
+    instruction (seen with 12.2; packaging/setup_llama.py builds without AMX for that reason).
     """
     return b"AMX_INT8 = 1" not in lib.llama_print_system_info()
 

@@ -1,0 +1,193 @@
+"""The demo model through the real converter, engine process, harmony code: what the program promises of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import pytest
+from tests.demo_model.checks import Case, cases, problems
+
+from inglenook.core.events import Finished, StopReason, Tokens
+from inglenook.core.inference import GenerateRequest, ModelSpec, Sampling
+from inglenook.core.messages import (
+    Effort,
+    Message,
+    Part,
+    ReasoningPart,
+    Role,
+    TextPart,
+    ToolCallPart,
+    ToolResultPart,
+    user,
+)
+from inglenook.core.paths import resources
+from inglenook.core.prompt import Ids, Prompt, Text
+from inglenook.engine.client import EngineClient
+from inglenook.harmony.parse import Parser
+from inglenook.harmony.render import render
+
+HELD_OUT = cases("held_out")
+BEHAVIOURS = cases("behaviours")
+LARGEST = 8_000_000  # bytes, of the folder
+
+
+@dataclass
+class Demo:
+    """Asks the demo model."""
+
+    client: EngineClient
+    spec: ModelSpec
+
+    def answer(self, case: Case, sampling: Sampling) -> tuple[tuple[Part, ...], str | None]:
+        """The parts of the answer to `case`, and the stop token that ended it."""
+        info = self.client.model_info(self.spec)
+        parser = Parser(dict(info.specials))
+        request = GenerateRequest(self.spec, render(case.prompt, info.vocabulary), sampling, max_tokens=1600)
+        reason = None
+        for event in self.client.generate(request):
+            if isinstance(event, Tokens):
+                for token_id, piece in zip(event.ids, event.pieces, strict=True):
+                    parser.feed(token_id, piece)
+            elif isinstance(event, Finished):
+                reason = event.reason
+        parser.finish()
+        assert reason is not StopReason.FAILED
+        return parser.parts, parser.stopped_by
+
+    def count(self, text: str) -> int:
+        """Tokens of a text."""
+        return self.client.count(self.spec, (Text(text),)) if text else 0
+
+    def problems(self, case: Case, sampling: Sampling) -> list[str]:
+        """What is wrong with the answer to `case`."""
+        parts, stopped_by = self.answer(case, sampling)
+        return problems(case, parts, stopped_by, self.count)
+
+
+@pytest.fixture(scope="module")
+def demo(demo_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    client = EngineClient(tmp_path_factory.mktemp("runtime"), tmp_path_factory.mktemp("logs"))
+    yield Demo(client, ModelSpec(str(demo_gguf), n_ctx=8192))
+    client.close()
+
+
+GREEDY = Sampling(temperature=0.0)
+SHORT_OF_IT = "the demo model is not there yet: train it further (see its README), then remove this mark"
+WEAK = {
+    *("sum", "call_weather", "call_weather_unit", "call_note", "use_weather", "use_time", "use_note"),
+    *("first_question", "name"),
+}
+"""Behaviours that the checkpoint of today does not show."""
+
+
+@pytest.fixture(scope="module")
+def failed(demo: Demo) -> dict[str, list[str]]:
+    """What is wrong with greedy answers to the held-out questions, by question."""
+    assert len(HELD_OUT) == 20
+    return {case.content["question"]: wrong for case in HELD_OUT if (wrong := demo.problems(case, GREEDY))}
+
+
+@pytest.mark.xfail(strict=True, reason=SHORT_OF_IT)
+def test_paraphrases_held_out_of_training(failed: dict[str, list[str]]) -> None:
+    assert len(HELD_OUT) - len(failed) >= 18, failed
+
+
+def test_paraphrases_are_no_worse_than_they_were(failed: dict[str, list[str]]) -> None:
+    assert len(HELD_OUT) - len(failed) >= 12, failed
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.xfail(strict=False, reason=SHORT_OF_IT) if case.id in WEAK else ())
+        for case in BEHAVIOURS
+    ],
+    ids=lambda case: case.id,
+)
+def test_behaviour(demo: Demo, case: Case) -> None:
+    assert demo.problems(case, GREEDY) == []
+
+
+@pytest.mark.xfail(strict=False, reason=SHORT_OF_IT)
+def test_good_at_the_default_temperature(demo: Demo) -> None:
+    """Sampled as the program does by default, most answers are still right: the trained answers have low entropy."""
+    sampled = [demo.problems(case, Sampling(seed=7)) for case in HELD_OUT]
+    assert sum(not wrong for wrong in sampled) >= 15, sampled
+
+
+def test_reasons_longer_at_higher_effort(demo: Demo) -> None:
+    by_effort = {case.content["effort"]: case for case in BEHAVIOURS if case.id.startswith("effort_")}
+    lengths = []
+    for effort in ("low", "medium", "high"):
+        parts, _ = demo.answer(by_effort[effort], GREEDY)
+        lengths.append(demo.count("".join(p.text for p in parts if isinstance(p, ReasoningPart))))
+    assert 0 < lengths[0] < lengths[1] < lengths[2]
+
+
+def test_is_a_small_checkpoint_that_says_that_it_is_a_demo() -> None:
+    folder = resources() / "demo-model"
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    assert config["inglenook_demo"] is True
+    assert config["model_type"] == "gpt_oss"
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= LARGEST
+    assert "not" in (folder / "README.md").read_text("utf-8").lower()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (TextPart("I do not know."),),
+        (ReasoningPart("Let me see."), TextPart("")),
+        (ToolCallPart("functions.get_time", "{}"),),
+        (),
+    ],
+)
+@pytest.mark.parametrize("case", [*HELD_OUT, *BEHAVIOURS], ids=lambda case: case.id)
+def test_the_judge_refuses_wrong_answers(case: Case, answer: tuple[Part, ...]) -> None:
+    """The negative control: without it a judge that approves of everything would pass."""
+    assert problems(case, answer, "<|return|>", len)
+
+
+@pytest.mark.parametrize("instructions", ["", "Answer briefly."])
+def test_chat_template_renders_what_the_program_renders(instructions: str) -> None:
+    """For other programs that read the checkpoint; ours does not use the template."""
+    source = (resources() / "demo-model" / "chat_template.jinja").read_text("utf-8")
+    template = jinja2.Environment(trim_blocks=True, lstrip_blocks=True).from_string(source)  # as transformers does
+    call = ToolCallPart("functions.get_time", '{"timezone": "Asia/Tokyo"}')
+    said: list[tuple[Message, dict[str, object]]] = [
+        (user("Hello"), {"role": "user", "content": "Hello"}),
+        (
+            Message(Role.ASSISTANT, (ReasoningPart("A greeting."), TextPart("Hello!"))),
+            {"role": "assistant", "thinking": "A greeting.", "content": "Hello!"},
+        ),
+        (user("What time is it?"), {"role": "user", "content": "What time is it?"}),
+        (
+            Message(Role.ASSISTANT, (ReasoningPart("I need the function."), call)),
+            {
+                "role": "assistant",
+                "thinking": "I need the function.",
+                "tool_calls": [{"function": {"name": "get_time", "arguments": call.arguments}}],
+            },
+        ),
+        (
+            Message(Role.TOOL, (ToolResultPart(call.name, "17:42"),)),
+            {"role": "tool", "name": "get_time", "content": "17:42"},
+        ),
+    ]
+    first = [{"role": "developer", "content": instructions}] if instructions else []
+    for length in (1, 3, 5):
+        rendered = template.render(
+            messages=[*first, *(as_json for _, as_json in said[:length])],
+            reasoning_effort="high",
+            current_date="2026-11-22",
+            add_generation_prompt=True,
+        )
+        messages = tuple(message for message, _ in said[:length])
+        segments = render(Prompt(messages, Effort.HIGH, "2026-11-22", instructions))
+        assert rendered == "".join(
+            s.text if isinstance(s, Text) else s.name for s in segments if not isinstance(s, Ids)
+        )
