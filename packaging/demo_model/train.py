@@ -190,13 +190,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument(
-        "--short-steps", type=int, default=SHORT_STEPS, help="of them, with short prompts (0 with --start)"
+        "--short-steps", type=int, help=f"of them, with short prompts ({SHORT_STEPS}, or 0 with --start)"
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="processes; another number makes other weights")
     parser.add_argument("--start", type=Path, help="go on from the checkpoint in this folder instead of from nothing")
     parser.add_argument("--count-only", action="store_true", help="count what the checkpoint at --out can do")
     options = parser.parse_args(arguments)
+    if options.short_steps is None:
+        options.short_steps = 0 if options.start else SHORT_STEPS
     if options.count_only:
         finish(options.out)
         return 0
