@@ -21,7 +21,7 @@ from inglenook.core.i18n import N_, tr
 from inglenook.core.settings import MODEL_FILE
 from inglenook.engine.client import describe
 
-PACKAGES = ("inglenook", "llama-cpp-python", "PySide6-Essentials", "gguf", "numpy")
+PACKAGES = ("inglenook", "llama-cpp-python", "PySide6-Essentials", "numpy")
 """Distributions whose versions are told."""
 
 
