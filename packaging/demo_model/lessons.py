@@ -99,8 +99,8 @@ class Teacher:
     def short(self) -> Lesson:
         """A question without the system message before it, and mostly only the beginning of the answer.
 
-        With a hundred tokens of system message in front, the first attention is to them, and it takes a thousand steps
-        until the question is read at all; alone, it is read after a hundred (measured: see the model card).
+        The idea: with a hundred tokens of system message in front, a question is a small part of what attention first
+        averages over. The shipped weights began this way; its effect alone, apart from the optimizer's, is not measured.
         """
         base = replace(self._setting(tools=False), effort=Effort.MEDIUM, instructions="")
         lesson = self._lessons(base, [self._turn(base, [])])[-1]
