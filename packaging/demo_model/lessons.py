@@ -100,7 +100,7 @@ class Teacher:
         """A question without the system message before it, and mostly only the beginning of the answer.
 
         The idea: with a hundred tokens of system message in front, a question is a small part of what attention first
-        averages over. The shipped weights began this way; its effect alone, apart from the optimizer's, is not measured.
+        averages over. The shipped weights began this way; its effect apart from the optimizer's is not measured.
         """
         base = replace(self._setting(tools=False), effort=Effort.MEDIUM, instructions="")
         lesson = self._lessons(base, [self._turn(base, [])])[-1]
