@@ -16,8 +16,11 @@ COMMAND = (sys.executable, "-m", "inglenook")
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for all that the program keeps; short, since the engine's socket is in it."""
-    return tmp_path_factory.mktemp("h")
+    """A folder for all that the program keeps; short, since the engine's socket is in it. Answers are the likeliest."""
+    folder = tmp_path_factory.mktemp("h")
+    (folder / "config").mkdir()
+    (folder / "config" / "settings.json").write_text('{"temperature": 0.0}')
+    return folder
 
 
 @pytest.fixture(scope="session")
