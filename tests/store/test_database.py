@@ -138,3 +138,8 @@ def test_our_bugs_are_not_called_the_users_errors(tmp_path: Path) -> None:
             connection.execute(statement)
         assert database.user_error(raised.value, tmp_path) is None
     connection.close()
+
+
+def test_memory_that_ran_out_is_no_bug(tmp_path: Path) -> None:
+    """Python raises `MemoryError` for it (seen under `PRAGMA hard_heap_limit`, which a process cannot undo)."""
+    assert "Memory ran out" in str(database.user_error(MemoryError(), tmp_path))

@@ -201,6 +201,30 @@ def test_after_an_error_the_writer_tries_again_by_itself(tmp_path: Path, monkeyp
     store.close()
 
 
+def test_memory_that_runs_out_costs_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inglenook.store.writer.RETRY_SECONDS", 100.0)  # only `flush` makes it try again
+    file = tmp_path / "c.sqlite3"
+    connection, _ = database.open_database(file)
+    tries: list[str] = []
+
+    def apply(_: sqlite3.Connection, change_id: str, change: Change) -> None:
+        tries.append(change_id)
+        if len(tries) < 3:
+            raise MemoryError
+
+    told: list[Exception] = []
+    writer = Writer(connection, apply, lambda e: database.user_error(e, file), told.append)
+    writer.put("a", message("a"))
+    for _ in range(2):
+        with pytest.raises(UserError, match="Memory ran out"):
+            writer.flush()
+    writer.flush()
+    assert tries == ["a"] * 3
+    assert [type(e) for e in told] == [UserError]
+    writer.close()
+    connection.close()
+
+
 def test_close_ends_the_thread_also_if_it_cannot_write(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "c.sqlite3")
     store.save_conversation(C)

@@ -162,8 +162,7 @@ def test_wide_code_scrolls_and_long_lines_are_broken(make_view: MakeView) -> Non
     assert isinstance(code, CodeVisual)
     assert len(code._lines) == 6
     assert code.scroll_sideways(-50)
-    assert code._bar is not None
-    assert code._bar.value() == 50
+    assert code._bar.value == 50
     view.select_all()
     assert view.selected_text() == "x" * 5000 + "\nshort"
 

@@ -55,8 +55,8 @@ def asked(name: str, parent: str | None, text: str) -> StoredMessage:
 
 
 def tree(*messages: StoredMessage, leaf: str = "", conversation: str = "c") -> Tree:
-    leaf = leaf or messages[-1].id
-    return Tree(Conversation(conversation, "", 0, 0, "2026-01-01", leaf_id=leaf), messages)
+    shown = leaf or (messages[-1].id if messages else None)
+    return Tree(Conversation(conversation, "", 0, 0, "2026-01-01", leaf_id=shown), messages)
 
 
 def dialogue(count: int, text: str = LONG) -> list[StoredMessage]:
@@ -96,7 +96,8 @@ def button(parent: QWidget, name: str) -> QuietButton:
 def test_shows_the_path_and_the_empty_widget(panel: TranscriptPanel) -> None:
     empty = QLabel("Nothing yet")
     panel.set_empty_widget(empty)
-    panel.show_tree(None)
+    assert not empty.isVisible()  # nothing is open yet: it would flash at every start
+    panel.show_tree(tree())
     assert empty.isVisible()
     panel.show_tree(tree(asked("u", None, "Hello **you**"), said("a", "u", TextPart("Hi **there**"))))
     assert not empty.isVisible()

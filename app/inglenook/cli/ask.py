@@ -136,6 +136,8 @@ class _Answer:
     def _show(self, event: object) -> None:
         if isinstance(event, PartStarted):
             if event.channel is Channel.FINAL:
+                if self._final and self._stream:
+                    self._write("\n\n")  # as `Message.text` joins the parts of one answer
                 self._final.add(event.index)
                 self._status.clear()
             else:

@@ -99,7 +99,7 @@ class Message:
     @property
     def text(self) -> str:
         """The words for search, copying and titles: user text or final answer; else the preambles."""
-        final = "".join(p.text for p in self.parts if isinstance(p, TextPart))
+        final = "\n\n".join(p.text for p in self.parts if isinstance(p, TextPart) and p.text)
         return final or "\n\n".join(p.text for p in self.parts if isinstance(p, PreamblePart))
 
     @property

@@ -27,8 +27,11 @@ class DamagedError(UserError):
     """The file is not a (whole) database."""
 
 
-def user_error(error: sqlite3.Error, file: Path) -> UserError | None:
-    """What `error` means to the user, or None if it tells of a bug of ours."""
+def user_error(error: Exception, file: Path) -> UserError | None:
+    """What `error` means to the user, or None if it tells of a bug of ours.
+
+    Where SQLite finds no memory, Python raises `MemoryError`.
+    """
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the primary code
     if code == sqlite3.SQLITE_IOERR and _free_bytes(file) < _LITTLE_SPACE:
         code = sqlite3.SQLITE_FULL
@@ -39,6 +42,13 @@ def user_error(error: sqlite3.Error, file: Path) -> UserError | None:
                 "screen is saved as soon as there is room, so leave the program open until then."
             ),
             folder=file.parent,
+        )
+    if isinstance(error, MemoryError):
+        return UserError(
+            N_(
+                "Memory ran out, so conversations cannot be saved now. Close other programs; what is on the screen is "
+                "saved as soon as there is room, so leave the program open until then."
+            )
         )
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return UserError(

@@ -41,7 +41,7 @@ class Writer:
         self,
         connection: sqlite3.Connection,
         apply: Callable[[sqlite3.Connection, str, Change], None],
-        meaning: Callable[[sqlite3.Error], UserError | None],
+        meaning: Callable[[Exception], UserError | None],
         on_error: Callable[[Exception], None] | None = None,
     ) -> None:
         self._connection = connection
@@ -157,11 +157,11 @@ class Writer:
                 try:
                     self._apply(self._connection, change_id, change)
                 except Exception as error:
-                    if isinstance(error, sqlite3.Error) and self._meaning(error) is not None:
+                    if self._meaning(error) is not None:
                         raise
                     bugs.append(error)  # a failed statement leaves nothing behind, the transaction goes on
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, MemoryError) as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             meaning = self._meaning(error)

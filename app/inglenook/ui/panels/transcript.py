@@ -126,7 +126,7 @@ class TranscriptPanel(QAbstractScrollArea):
     # --- what is shown
 
     def set_empty_widget(self, widget: QWidget) -> None:
-        """Shown in place of messages while there are none."""
+        """Shown in place of messages while an open conversation has none."""
         if self._empty is not None:
             self._empty.deleteLater()
         self._empty = widget
@@ -374,7 +374,7 @@ class TranscriptPanel(QAbstractScrollArea):
             self._chain_tabs()
         if self._empty is not None:
             self._empty.setGeometry(self.viewport().rect())
-            self._empty.setVisible(not self._items)
+            self._empty.setVisible(bool(self._conversation) and not self._items)
         self._show_jump()
 
     def _chain_tabs(self) -> None:

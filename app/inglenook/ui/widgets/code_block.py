@@ -19,7 +19,7 @@ from PySide6.QtGui import (
     QTextLayout,
     QTextOption,
 )
-from PySide6.QtWidgets import QScrollBar, QWidget
+from PySide6.QtWidgets import QWidget
 
 from inglenook.core.i18n import tr
 from inglenook.ui.theme import SPACE, Theme
@@ -29,6 +29,7 @@ from inglenook.ui.widgets.markdown_source import Leaf
 from inglenook.ui.widgets.markdown_style import CODE_LEADING, Style
 from inglenook.ui.widgets.markdown_text import Selection, Visual, cursor_x, selection_range, utf16
 from inglenook.ui.widgets.message_button import QuietButton
+from inglenook.ui.widgets.sideways import Sideways
 
 _LONGEST = 1000  # characters in a drawn line: a longer line of the source is broken, since Qt would take seconds
 _AT_ONCE = 120  # lines that are highlighted in one go
@@ -55,7 +56,7 @@ class CodeVisual(Visual):
         self._layouts: dict[int, QTextLayout] = {}
         self._code_width = 0.0
         self._complete = False
-        self._bar: QScrollBar | None = None
+        self._bar = Sideways(owner, tr("Scroll code sideways"))
         self._button = QuietButton(theme, "copy", tr("Copy code"), owner, text=tr("Copy"))
         self._button.clicked.connect(self._copy)
         self._highlighter = Highlighter(leaf.info, self._recoloured)
@@ -139,16 +140,7 @@ class CodeVisual(Visual):
         """Sets width and height."""
         self.width = width
         overflow = self._code_width + 2 * SPACE.m - width
-        if overflow > 1 and self._bar is None:
-            self._bar = QScrollBar(Qt.Orientation.Horizontal, self._owner)
-            self._bar.setAccessibleName(tr("Scroll code sideways"))
-            self._bar.valueChanged.connect(lambda: self._owner.update())
-        if self._bar is not None:
-            self._bar.setVisible(overflow > 1)
-            self._bar.setRange(0, max(0, math.ceil(overflow)))
-            self._bar.setPageStep(max(1, int(width)))
-            self._bar.setSingleStep(int(self._advance * 4))
-        below = 12 if overflow > 1 else SPACE.s
+        below = self._bar.fit(overflow, width, self._advance * 4) or SPACE.s
         self.height = self._top() + len(self._lines) * self._line_height + below
         self.baseline = self._metrics.ascent() + SPACE.s
 
@@ -158,18 +150,14 @@ class CodeVisual(Visual):
         x = int(self.x + self.width - size.width() - SPACE.xs)
         self._button.setGeometry(x, int(self.y + (self._header - size.height()) / 2), size.width(), size.height())
         self._button.show()
-        if self._bar is not None:
-            self._bar.setGeometry(int(self.x) + 6, int(self.y + self.height) - 12, int(self.width) - 12, 10)
+        self._bar.place(self.x, self.y + self.height, self.width)
 
     def scroll_sideways(self, pixels: int) -> bool:
         """Moves the content by `pixels`; False if all of it is in sight."""
-        if self._bar is None or not self._bar.maximum():
-            return False
-        self._bar.setValue(self._bar.value() - pixels)
-        return True
+        return self._bar.scroll(pixels)
 
     def _left(self) -> float:
-        return SPACE.m - (self._bar.value() if self._bar is not None else 0)
+        return float(SPACE.m - self._bar.value)
 
     # --- drawing
 
@@ -278,7 +266,6 @@ class CodeVisual(Visual):
         """Removes the child widgets."""
         self._timer.stop()
         self._timer.deleteLater()
-        for widget in (self._button, self._bar):
-            if widget is not None:
-                widget.hide()
-                widget.deleteLater()
+        self._button.hide()
+        self._button.deleteLater()
+        self._bar.close()

@@ -6,7 +6,7 @@ import math
 
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QFont, QPainter, QPainterPath, QPen
-from PySide6.QtWidgets import QScrollBar, QWidget
+from PySide6.QtWidgets import QWidget
 
 from inglenook.core.i18n import tr
 from inglenook.ui.theme import SPACE
@@ -14,6 +14,7 @@ from inglenook.ui.widgets.markdown_inline import inline_runs
 from inglenook.ui.widgets.markdown_source import Leaf
 from inglenook.ui.widgets.markdown_style import Style
 from inglenook.ui.widgets.markdown_text import Selection, TextBox, Visual
+from inglenook.ui.widgets.sideways import Sideways
 
 _PAD = SPACE.m  # beside the text of a cell
 _WIDEST = 340.0  # a column that must wrap gets at least its longest word, at most this
@@ -28,7 +29,7 @@ class TableVisual(Visual):
         self._owner = owner
         self._cells: list[list[TextBox]] = []
         self._natural: dict[int, float] = {}
-        self._bar: QScrollBar | None = None
+        self._bar = Sideways(owner, tr("Scroll table sideways"))
         self._columns: list[float] = []
         self._row_heights: list[float] = []
         self._take(leaf, 0)
@@ -80,8 +81,8 @@ class TableVisual(Visual):
                 if cell.width != column:
                     cell.layout(column)
             self._row_heights.append(max((cell.height for cell in row), default=0.0) + SPACE.s)
-        self._show_bar()
-        self.height = sum(self._row_heights) + (12 if self._overflow() > 1 else 0)
+        below = self._bar.fit(self._total() - width, width, 24)
+        self.height = sum(self._row_heights) + below
         self.baseline = self._cells[0][0].baseline + SPACE.xs if self._cells and self._cells[0] else 0.0
 
     def _fit(self, natural: list[float], room: float) -> list[float]:
@@ -100,35 +101,13 @@ class TableVisual(Visual):
     def _total(self) -> float:
         return sum(self._columns) + 2 * _PAD * len(self._columns)
 
-    def _overflow(self) -> float:
-        return self._total() - self.width
-
-    def _show_bar(self) -> None:
-        overflow = self._overflow()
-        if overflow > 1 and self._bar is None:
-            self._bar = QScrollBar(Qt.Orientation.Horizontal, self._owner)
-            self._bar.setAccessibleName(tr("Scroll table sideways"))
-            self._bar.valueChanged.connect(lambda: self._owner.update())
-        if self._bar is not None:
-            self._bar.setVisible(overflow > 1)
-            self._bar.setRange(0, max(0, math.ceil(overflow)))
-            self._bar.setPageStep(max(1, int(self.width)))
-            self._bar.setSingleStep(24)
-
     def place(self) -> None:
         """Moves button and scroll bar to where the block now is."""
-        if self._bar is not None:
-            self._bar.setGeometry(int(self.x) + 6, int(self.y + self.height) - 12, int(self.width) - 12, 10)
+        self._bar.place(self.x, self.y + self.height, self.width)
 
     def scroll_sideways(self, pixels: int) -> bool:
         """Moves the content by `pixels`; False if all of it is in sight."""
-        if self._bar is None or not self._bar.maximum():
-            return False
-        self._bar.setValue(self._bar.value() - pixels)
-        return True
-
-    def _shift(self) -> float:
-        return float(self._bar.value()) if self._bar is not None else 0.0
+        return self._bar.scroll(pixels)
 
     def paint(self, painter: QPainter, clip: QRectF, selection: Selection) -> None:
         """Draws what lies in `clip`."""
@@ -146,7 +125,7 @@ class TableVisual(Visual):
                 painter.fillRect(QRectF(0, 0, wide, high), palette.code_background)
             else:
                 painter.fillRect(QRectF(0, y, wide, 1), palette.border)
-            x = -self._shift()
+            x = -float(self._bar.value)
             for cell, column in zip(row, self._columns, strict=False):
                 if y < clip.bottom() and y + high > clip.top():
                     painter.translate(x + _PAD, y + SPACE.xs)
@@ -164,7 +143,7 @@ class TableVisual(Visual):
         """The cell nearest to `point`, its first position, and the point in its coordinates."""
         y, position, found = 0.0, 0, None
         for r, row in enumerate(self._cells):
-            x = -self._shift()
+            x = -float(self._bar.value)
             for cell, column in zip(row, self._columns, strict=False):
                 if (point.y() >= y or r == 0) and (point.x() >= x or cell is row[0]):
                     found = (cell, position, QPointF(point.x() - x - _PAD, point.y() - y - SPACE.xs))
@@ -205,9 +184,7 @@ class TableVisual(Visual):
 
     def dispose(self) -> None:
         """Removes the child widgets."""
-        if self._bar is not None:
-            self._bar.hide()
-            self._bar.deleteLater()
+        self._bar.close()
 
 
 def _within(selection: Selection, start: int, length: int) -> Selection:
