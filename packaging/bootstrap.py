@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import o200k
+import oracles
 from setup_console import SetupError, Step, errors_in, parse_pip_line, run_logged
 from setup_llama import Machine, Wheels, build_flags, compiler_flags, this_machine
 from setup_system import install, missing_packages, require_venv
@@ -34,7 +35,7 @@ test   set up and run all that CI runs: ruff, mypy, import-linter, pytest
 soak   set up and run the long tests; arguments go to pytest
 setup  set up only
 clean  remove the virtual environment and what tools left behind (not the wheels in the user's cache)"""
-TEST_GROUPS = ("test", "lint")
+TEST_GROUPS = ("test", "lint", "oracle")
 PIP_VERSION = "pip>=25.1"  # the first that knows --group
 
 
@@ -317,6 +318,19 @@ def fetch_vocabulary() -> None:
         raise SetupError(f"The o200k vocabulary that the tests need could not be had. {error}") from error
 
 
+def fetch_oracles() -> None:
+    """llama.cpp's own converter, which the converter's tests compare with; kept per user. Raises SetupError."""
+    if oracles.present():
+        return
+    step = Step("Downloading llama.cpp's converter for the tests (77 MB, once)")
+    try:
+        oracles.fetch(str(PYTHON))
+    except oracles.OracleError as error:
+        step.failed()
+        raise SetupError(f"llama.cpp's converter, which the tests need, could not be had. {error}") from error
+    step.done()
+
+
 def clean() -> int:
     """Removes what set-up and tools made in this folder."""
     for name in (
@@ -348,6 +362,7 @@ def main(arguments: Sequence[str]) -> int:
     Setup(tests=verb in ("test", "soak")).run()
     if verb in ("test", "soak"):
         fetch_vocabulary()
+        fetch_oracles()
     if verb == "run":
         return run_app(rest)
     if verb == "test":

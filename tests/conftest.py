@@ -6,9 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from inglenook.core.paths import resources
+
+# No time limit for an example: on a busy machine it fails a test that has nothing wrong with it.
+hypothesis.settings.register_profile("inglenook", deadline=None)
+hypothesis.settings.load_profile("inglenook")
 
 
 @pytest.fixture(scope="session")

@@ -8,31 +8,39 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from inglenook_convert import lora
 from inglenook_convert.errors import ConvertError
-from inglenook_convert.headers import HeaderError, StoredTensor, file_size, read_safetensors
+from inglenook_convert.headers import StoredTensor, file_size, read_safetensors, shown
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
-_JSON_LIMIT = 256 << 20  # bytes; the tokenizer.json of gpt-oss has 28 MB
+_METAL = "model.bin"
+_METAL_REASON = "is rounded for OpenAI's Metal program, so that the model's own values cannot be had from it."
+_PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl")
+_JSON_LIMIT = 64 << 20  # bytes; the tokenizer.json of gpt-oss has 28 MB, and parsed it takes many times that
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The folder, its tensors by name (from all shards), and config.json's object."""
+    """The folder, its tensors by name (from all shards), and config.json's object.
+
+    With a LoRA adapter: the adapter's folder, the tensors of both, the base's config.json, and adapter_config.json's
+    object. Small files that are not in the folder are looked for in the folders `others`.
+    """
 
     folder: Path
     tensors: Mapping[str, StoredTensor]
     config: Mapping[str, Any]
+    adapter: Mapping[str, Any] | None = None
+    others: tuple[Path, ...] = ()
 
     def text(self, name: str) -> str | None:
         """The text of the file `name` in the folder; None if there is none. Raises `ConvertError`."""
-        path = self.folder / name
-        if not path.exists():
+        path = self._path(name)
+        if path is None:
             return None
         if file_size(path) > _JSON_LIMIT:
             raise ConvertError(f"{path} is too large to be part of a checkpoint.")
@@ -43,22 +51,84 @@ class Checkpoint:
 
     def json(self, name: str) -> dict[str, Any] | None:
         """The JSON object in the file `name`; None if there is no such file. Raises `ConvertError`."""
-        text = self.text(name)
-        return None if text is None else _json_object(self.folder / name, text)
+        path, text = self._path(name), self.text(name)
+        return None if path is None or text is None else _json_object(path, text)
+
+    def _path(self, name: str) -> Path | None:
+        places = (folder / name for folder in (self.folder, *self.others))
+        return next((path for path in places if path.exists()), None)
 
 
-def open_checkpoint(folder: Path) -> Checkpoint:
-    """Reads the headers of the checkpoint in `folder`. Raises `ConvertError` that names the file at fault."""
+def open_checkpoint(folder: Path, base: Path | None = None) -> Checkpoint:
+    """Reads the headers of the checkpoint in `folder`, which may be a LoRA adapter and `base` the folder of its base.
+
+    Without `base`, that is the folder that the adapter names. Raises `ConvertError` that names the file at fault.
+    """
     if not folder.is_dir():
-        problem = "is not a folder" if folder.exists() else "does not exist"
-        raise ConvertError(f"{folder} {problem}. Give the folder that has config.json and the safetensors files.")
+        raise ConvertError(
+            f"{folder} {_no_folder(folder)} Give the folder that has config.json and the safetensors files."
+        )
+    if _is_adapter(folder):
+        return _open_adapter(folder, base)
+    if base is not None:
+        raise ConvertError(f"{folder} has no {lora.CONFIG}, so it is not an adapter and has no base. Leave --base out.")
     bare = Checkpoint(folder, {}, {})
     config = bare.json("config.json")
     if config is None:
-        raise ConvertError(f"{folder} has no config.json, so it is not a checkpoint. Choose its folder, or get it all.")
+        raise ConvertError(_no_config(folder))
     index = bare.json(_INDEX)
     tensors = _from_index(folder, index) if index is not None else _from_files(folder)
     return Checkpoint(folder, tensors, config)
+
+
+def _no_folder(path: Path) -> str:
+    if not path.exists():
+        return "does not exist."
+    if path.name == _METAL and path.parent.name == "metal":
+        return _METAL_REASON
+    if path.suffix in _PICKLES:
+        return "is not a folder, and pickles are not read: they can run programs."
+    return "is not a folder."
+
+
+def _no_config(folder: Path) -> str:
+    if (folder / _METAL).exists() and folder.name == "metal":
+        return f"{folder / _METAL} {_METAL_REASON} Convert the published model or its folder original/ instead."
+    if (folder / "original" / "config.json").exists():
+        return f"{folder} has no config.json. Give the folder {folder / 'original'}."
+    return f"{folder} has no config.json, so it is not a checkpoint. Choose its folder, or get it all."
+
+
+def _is_adapter(folder: Path) -> bool:
+    """Whether there is an adapter, and no model that some program left one beside."""
+    model = (folder / _SINGLE, folder / _INDEX, *folder.glob("model-*.safetensors"))
+    return (folder / lora.CONFIG).exists() and not any(path.exists() for path in model)
+
+
+def _has_model(name: str) -> bool:
+    """Whether `name` is a folder's. One on the Hub may be so by chance, but not with a model in it."""
+    try:
+        return (Path(name) / "config.json").exists()
+    except (OSError, ValueError):  # no name that a file can have
+        return False
+
+
+def _open_adapter(folder: Path, base: Path | None) -> Checkpoint:
+    config = Checkpoint(folder, {}, {}).json(lora.CONFIG) or {}
+    lora.check_config(config, str(folder / lora.CONFIG))
+    if not (folder / lora.WEIGHTS).exists():
+        raise ConvertError(f"{folder} has no {lora.WEIGHTS}. Save the adapter as safetensors; pickles are not read.")
+    if base is None:
+        named = config.get("base_model_name_or_path")
+        if not isinstance(named, str) or not _has_model(named):
+            raise ConvertError(f"{folder} is a LoRA adapter of {shown(named)}. Give that model's folder with --base.")
+        base = Path(named)
+    if base.is_dir() and _is_adapter(base):
+        raise ConvertError(f"{base} is an adapter itself. Give the folder of a whole model with --base.")
+    model = open_checkpoint(base)
+    tensors = lora.combined(model.tensors, read_safetensors(folder / lora.WEIGHTS))
+    others = (base, base.absolute().parent) if base.name == "original" else (base,)
+    return Checkpoint(folder, tensors, model.config, config, others)
 
 
 def _from_index(folder: Path, index: Mapping[str, Any]) -> dict[str, StoredTensor]:
@@ -77,9 +147,11 @@ def _from_index(folder: Path, index: Mapping[str, Any]) -> dict[str, StoredTenso
 
 def _from_files(folder: Path) -> dict[str, StoredTensor]:
     single = folder / _SINGLE
-    files = [single] if single.exists() else sorted(folder.glob("*.safetensors"))
+    files = [single] if single.exists() else sorted(set(folder.glob("*.safetensors")) - {folder / lora.WEIGHTS})
     if not files:
-        raise ConvertError(f"{folder} has no safetensors files. Pickles (.bin, .pth) and metal/model.bin are not read.")
+        pickle = next((path.name for path in sorted(folder.iterdir()) if path.suffix in _PICKLES), None)
+        found = f", only {pickle}: pickles can run programs and are not read" if pickle else ""
+        raise ConvertError(f"{folder} has no safetensors files{found}. Save the model as safetensors, or get it again.")
     return _merge(files)
 
 
@@ -101,34 +173,3 @@ def _json_object(path: Path, text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConvertError(f"{path} does not hold a JSON object.")
     return value
-
-
-class ShardReader:
-    """Reads bytes of tensors, keeping the files open. A context manager; for one thread."""
-
-    def __init__(self) -> None:
-        self._files: dict[Path, FileIO] = {}
-
-    def __enter__(self) -> ShardReader:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for file in self._files.values():
-            file.close()
-
-    def read_into(self, tensor: StoredTensor, start: int, buffer: memoryview) -> None:
-        """Fills `buffer` with the tensor's bytes from `start` on. Raises `ConvertError` if the file is too short."""
-        try:
-            file = self._files.get(tensor.file)
-            if file is None:
-                # Unbuffered: pieces are large, and go straight to the caller's memory.
-                file = self._files[tensor.file] = tensor.file.open("rb", buffering=0)
-            file.seek(tensor.offset + start)
-            while buffer:
-                count = file.readinto(buffer)
-                if not count:
-                    raise HeaderError(f"{tensor.file}: the file ends inside tensor {tensor.name!r}. Get it again.")
-                buffer = buffer[count:]
-        except OSError as error:
-            reason = error.strerror or error
-            raise ConvertError(f"{tensor.file}: tensor {tensor.name!r} cannot be read: {reason}.") from None

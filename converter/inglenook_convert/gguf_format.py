@@ -36,6 +36,10 @@ class TensorType:
 
 F32 = TensorType(0, "F32", 1, 4)
 F16 = TensorType(1, "F16", 1, 2)
+Q4_0 = TensorType(2, "Q4_0", 32, 18)
+Q4_1 = TensorType(3, "Q4_1", 32, 20)
+Q5_0 = TensorType(6, "Q5_0", 32, 22)
+Q5_1 = TensorType(7, "Q5_1", 32, 24)
 Q8_0 = TensorType(8, "Q8_0", 32, 34)
 BF16 = TensorType(30, "BF16", 1, 2)
 MXFP4 = TensorType(39, "MXFP4", 32, 17)
@@ -45,10 +49,10 @@ TENSOR_TYPES = {
     for kind in (
         F32,
         F16,
-        TensorType(2, "Q4_0", 32, 18),
-        TensorType(3, "Q4_1", 32, 20),
-        TensorType(6, "Q5_0", 32, 22),
-        TensorType(7, "Q5_1", 32, 24),
+        Q4_0,
+        Q4_1,
+        Q5_0,
+        Q5_1,
         Q8_0,
         TensorType(9, "Q8_1", 32, 40),
         TensorType(10, "Q2_K", 256, 84),

@@ -17,13 +17,16 @@ from typing import Any, BinaryIO
 
 from inglenook_convert import gguf_format as gguf
 from inglenook_convert.errors import ConvertError
-from inglenook_convert.gguf_format import ValueType
+from inglenook_convert.gguf_format import TensorInfo, TensorType, ValueType
 
-SAFETENSORS_HEADER_LIMIT = 32 << 20  # bytes; a shard of gpt-oss-120b has 60 kB
+SAFETENSORS_HEADER_LIMIT = (
+    8 << 20
+)  # bytes; gpt-oss-120b with a tensor for each expert has 3 MB; JSON takes 30 times that
 GGUF_HEADER_LIMIT = 256 << 20  # bytes; gpt-oss has 13 MB, nearly all of it the vocabulary
 GGUF_MAX_KEYS = 10_000
 GGUF_MAX_TENSORS = 100_000
 _NAME_LIMIT = 65_535  # bytes of a key or tensor name
+_STORED_NAME_LIMIT = 256  # characters of a tensor's name in a checkpoint, which messages repeat; real ones have 60
 _KEPT_STRING = 4_096  # bytes; longer strings (chat templates) are skipped
 _CHUNK = 1 << 20
 
@@ -53,6 +56,7 @@ class StoredTensor:
 class GgufSummary:
     """What a GGUF header says. `tensor_bytes` without padding; `values` has the metadata's scalars and short strings.
 
+    `tensors` have their offsets from `data_offset`, and are in that order, one after the other.
     `architecture` and `name` are empty where the file has none; `parts` is the number of files of a split model.
     """
 
@@ -64,6 +68,7 @@ class GgufSummary:
     file_bytes: int
     data_offset: int
     parts: int = 1
+    tensors: tuple[TensorInfo, ...] = field(default=(), repr=False)
     values: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 
@@ -107,9 +112,11 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
 
 def _parse_safetensors(path: Path, raw: bytes, size: int) -> dict[str, StoredTensor]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise HeaderError(f"{path}: a name occurs twice in the header.")
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in found:
+                raise HeaderError(f"{path}: the name {shown(name)} occurs twice in the header.")
+            found[name] = value
         return found
 
     try:
@@ -125,22 +132,24 @@ def _parse_safetensors(path: Path, raw: bytes, size: int) -> dict[str, StoredTen
     end = start
     for tensor in tensors:
         if tensor.offset < end:
-            raise HeaderError(f"{path}: tensor {_shown(tensor.name)} overlaps the one before it.")
+            raise HeaderError(f"{path}: tensor {shown(tensor.name)} overlaps the one before it.")
         end = tensor.offset + tensor.nbytes
     return {tensor.name: tensor for tensor in tensors}
 
 
 def _stored_tensor(path: Path, name: str, entry: object, start: int, size: int) -> StoredTensor:
-    where = f"{path}: tensor {_shown(name)}"
+    where = f"{path}: tensor {shown(name)}"
+    if len(name) > _STORED_NAME_LIMIT:
+        raise HeaderError(f"{where} has a name of {len(name)} characters.")
     if not isinstance(entry, dict):
         raise HeaderError(f"{where} is not described by an object.")
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
-        raise HeaderError(f"{where} has the unknown type {_shown(dtype)}.")
+        raise HeaderError(f"{where} has the unknown type {shown(dtype)}.")
     if not isinstance(shape, list) or len(shape) > 8 or not all(_is_size(n) for n in shape):
-        raise HeaderError(f"{where} has an impossible shape {_shown(shape)}.")
+        raise HeaderError(f"{where} has an impossible shape {shown(shape)}.")
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_size(n) for n in offsets):
-        raise HeaderError(f"{where} has impossible offsets {_shown(offsets)}.")
+        raise HeaderError(f"{where} has impossible offsets {shown(offsets)}.")
     begin, end = offsets
     nbytes = prod(shape) * DTYPE_BYTES[dtype]
     if end - begin != nbytes:
@@ -154,9 +163,12 @@ def _is_size(number: object) -> bool:
     return type(number) is int and 0 <= number < 1 << 62
 
 
-def _shown(value: object) -> str:
-    """`value` for a message: on one line, and not longer than a line."""
-    text = repr(value)
+def shown(value: object) -> str:
+    """`value`, which a file says, for a message: on one line, and not longer than a line."""
+    try:
+        text = repr(value)
+    except RecursionError:  # parsed just within the limit, and this is a little deeper
+        return "something deeply nested"
     return text if len(text) <= 120 else text[:117] + "..."
 
 
@@ -194,8 +206,10 @@ class _Gguf:
         values = self._metadata(n_keys)
         alignment = values.get("general.alignment", gguf.ALIGNMENT)
         if type(alignment) is not int or not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):
-            raise self._wrong(f"the alignment {_shown(alignment)} is not a power of two")
-        tensor_bytes, data_bytes = self._tensors(n_tensors, alignment)
+            raise self._wrong(f"the alignment {shown(alignment)} is not a power of two")
+        tensors = self._tensors(n_tensors, alignment)
+        last = tensors[-1] if tensors else None
+        data_bytes = last.offset + last.kind.nbytes(last.shape) if last else 0
         data_offset = gguf.padded(self._start + self._at, alignment)
         if data_offset + data_bytes > self._size:
             missing = data_offset + data_bytes - self._size
@@ -206,10 +220,11 @@ class _Gguf:
             name=_text(values.get("general.name")),
             version=version,
             n_tensors=n_tensors,
-            tensor_bytes=tensor_bytes,
+            tensor_bytes=sum(tensor.kind.nbytes(tensor.shape) for tensor in tensors),
             file_bytes=self._size,
             data_offset=data_offset,
             parts=parts if type(parts) is int and parts > 0 else 1,
+            tensors=tensors,
             values=values,
         )
 
@@ -234,7 +249,7 @@ class _Gguf:
         for _ in range(count):
             key = self._name("a metadata key")
             if key in seen:
-                raise self._wrong(f"the key {_shown(key)} occurs twice")
+                raise self._wrong(f"the key {shown(key)} occurs twice")
             seen.add(key)
             kind = self._value_type(key)
             if kind is ValueType.ARRAY:
@@ -254,13 +269,13 @@ class _Gguf:
         try:
             return ValueType(code)
         except ValueError:
-            raise self._wrong(f"the key {_shown(key)} has the unknown type {code}") from None
+            raise self._wrong(f"the key {shown(key)} has the unknown type {code}") from None
 
     def _skip_array(self, key: str) -> None:
         kind = self._value_type(key)
         count = self._number(ValueType.UINT64)
         if kind is ValueType.ARRAY:
-            raise self._wrong(f"the key {_shown(key)} has an array of arrays")
+            raise self._wrong(f"the key {shown(key)} has an array of arrays")
         if kind is ValueType.STRING:
             self._skip_strings(count)
         else:
@@ -279,25 +294,24 @@ class _Gguf:
                 count -= 1
             self._skip(at - self._at)
 
-    def _tensors(self, count: int, alignment: int) -> tuple[int, int]:
-        """Checks `count` tensor entries; the bytes of their data without and with padding."""
-        names: set[str] = set()
-        exact = offset = 0
+    def _tensors(self, count: int, alignment: int) -> tuple[TensorInfo, ...]:
+        """Reads and checks `count` tensor entries."""
+        found: dict[str, TensorInfo] = {}
+        offset = 0
         for _ in range(count):
             name = self._name("a tensor's name")
-            if name in names:
-                raise self._wrong(f"the tensor {_shown(name)} occurs twice")
-            names.add(name)
-            nbytes = self._tensor_bytes(name)
+            if name in found:
+                raise self._wrong(f"the tensor {shown(name)} occurs twice")
+            kind, shape = self._tensor(name)
             claimed = self._number(ValueType.UINT64)
             if claimed != offset:
-                raise self._wrong(f"the tensor {_shown(name)} is at {claimed} where {offset} is expected")
-            exact += nbytes
-            offset += gguf.padded(nbytes, alignment)
-        return exact, offset if not count else offset - gguf.padded(nbytes, alignment) + nbytes
+                raise self._wrong(f"the tensor {shown(name)} is at {claimed} where {offset} is expected")
+            found[name] = TensorInfo(name, kind, shape, offset)
+            offset += gguf.padded(kind.nbytes(shape), alignment)
+        return tuple(found.values())
 
-    def _tensor_bytes(self, name: str) -> int:
-        where = f"the tensor {_shown(name)}"
+    def _tensor(self, name: str) -> tuple[TensorType, tuple[int, ...]]:
+        where = f"the tensor {shown(name)}"
         if len(name.encode("utf-8", "replace")) > gguf.MAX_TENSOR_NAME:
             raise self._wrong(f"{where} has too long a name")
         rank = self._number(ValueType.UINT32)
@@ -312,7 +326,7 @@ class _Gguf:
             raise self._wrong(f"{where} has an impossible shape")
         if shape and shape[0] % kind.block:
             raise self._wrong(f"{where} has rows of {shape[0]}, which are not whole blocks of {kind.name}")
-        return kind.nbytes(shape)
+        return kind, tuple(reversed(shape))
 
     # -- reading --
 

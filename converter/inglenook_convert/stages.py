@@ -1,82 +1,109 @@
-"""From a planned tensor to its bytes in the file, piece by piece: read, repack or quantize, hand on.
+"""From planned tensors to their bytes in the file, piece by piece: read, repack or quantize, hand on.
 
-Pieces are so small that all copies of one stay in the processor's cache.
+A piece is what one thread does at a time. It is done in tiles so small that all copies of one stay in the processor's
+cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inglenook_convert import gguf_format as gguf
-from inglenook_convert import mxfp4, quantize
-from inglenook_convert.checkpoint import ShardReader
+from inglenook_convert import mxfp4, quantize, values
 from inglenook_convert.errors import ConvertError
-from inglenook_convert.headers import DTYPE_BYTES, StoredTensor
 from inglenook_convert.plan import PlannedTensor
-from inglenook_convert.sources import DenseRows, Mxfp4Rows
+from inglenook_convert.reader import ShardReader
+from inglenook_convert.sources import Mxfp4Rows
 
-_DENSE_PIECE = 1 << 18  # bytes read at once; each becomes some ten while it is quantized
-_MXFP4_PIECE = 1 << 20  # each becomes some three
+_PIECE = 1 << 22  # elements
+_MXFP4_TILE = 1 << 19  # elements; half a byte each, and some five copies of them
+_DENSE_TILE = 1 << 16  # elements; up to four bytes each, and some ten copies of them
 
 Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 
 
-def pieces(tensor: PlannedTensor, reader: ShardReader) -> Iterator[Bytes]:
-    """The tensor's data in order, as 1-D arrays of bytes that are valid until the next one is asked for."""
-    if isinstance(tensor.source, Mxfp4Rows):
-        assert tensor.kind is gguf.MXFP4
-        yield from _repacked(tensor.source, reader)
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The rows [first, first + count) of a tensor."""
+
+    tensor: PlannedTensor
+    first: int
+    count: int
+
+    @property
+    def memory(self) -> int:
+        """About how many bytes it takes to produce this."""
+        source = self.tensor.source
+        width = values.width_of(source)
+        # What must be read at once is there as stored, as floats, and once more while it is put in order.
+        return self.tensor.kind.nbytes((self.count, width)) + 12 * values.good_rows(source) * width
+
+
+def pieces(tensors: Iterable[PlannedTensor]) -> Iterator[Piece]:
+    """The pieces of all `tensors`, in order."""
+    for tensor in tensors:
+        source = tensor.source
+        for first, count in _spans(0, values.rows_of(source), _height(_PIECE, tensor)):
+            yield Piece(tensor, first, count)
+
+
+def produce(piece: Piece, reader: ShardReader) -> Bytes:
+    """The data of `piece` as the file has it, 1-D. For any thread. Raises `ConvertError`."""
+    tensor = piece.tensor
+    out = np.empty(tensor.kind.nbytes((piece.count, values.width_of(tensor.source))), np.uint8)
+    if values.is_mxfp4(tensor.source) and tensor.kind is gguf.MXFP4:
+        assert isinstance(tensor.source, Mxfp4Rows)
+        _repack(tensor.source, piece, reader, out.reshape(-1, gguf.MXFP4.size))
     else:
-        yield from _dense(tensor, tensor.source, reader)
+        _encode(piece, reader, out)
+    return out
 
 
-def _repacked(source: Mxfp4Rows, reader: ShardReader) -> Iterator[Bytes]:
-    rows = source.scales.nbytes // source.width
-    for first, count in _spans(rows, source.width * 16, source.step, _MXFP4_PIECE):
-        blocks = _read(reader, source.blocks, first * source.width * 16, count * source.width * 16)
-        scales = _read(reader, source.scales, first * source.width, count * source.width)
-        if source.step > 1:
-            blocks = blocks.reshape(count, -1)[source.start :: source.step].reshape(-1)
-            scales = scales.reshape(count, -1)[source.start :: source.step].reshape(-1)
-        if scales.max(initial=0) == mxfp4.NAN_SCALE:
-            raise ConvertError(
-                f"{source.scales.file}: tensor {source.scales.name!r} has the scale 255 (not a number)."
-                " The file is damaged: get it again."
-            )
-        out = np.empty((len(scales), gguf.MXFP4.size), np.uint8)
-        mxfp4.repack(blocks.reshape(-1, 16), scales, out)
-        yield out.reshape(-1)
+def _repack(source: Mxfp4Rows, piece: Piece, reader: ShardReader, out: Bytes) -> None:
+    at = 0
+    for first, count in _spans(piece.first, piece.count, _height(_MXFP4_TILE, piece.tensor)):
+        blocks, scales = values.blocks(source, first, count, reader)
+        mxfp4.repack(blocks, scales, out[at : at + len(scales)])
+        at += len(scales)
 
 
-def _dense(tensor: PlannedTensor, source: DenseRows, reader: ShardReader) -> Iterator[Bytes]:
-    stored = source.tensor
-    encode = quantize.ENCODERS[tensor.kind]
-    row_bytes = source.width * DTYPE_BYTES[stored.dtype]
-    for first, count in _spans(stored.nbytes // row_bytes, row_bytes, source.step, _DENSE_PIECE):
-        raw = _read(reader, stored, first * row_bytes, count * row_bytes)
-        if source.step > 1:
-            raw = raw.reshape(count, row_bytes)[source.start :: source.step].reshape(-1)
-        values = quantize.to_float32(raw, stored.dtype)
-        try:
-            yield encode(values)
-        except OverflowError:
-            raise ConvertError(
-                f"{stored.file}: tensor {stored.name!r} has values that are infinite, not a number, or too large"
-                f" for {tensor.kind.name}. The file is damaged: get it again."
-            ) from None
+def _encode(piece: Piece, reader: ShardReader, out: Bytes) -> None:
+    tensor, source = piece.tensor, piece.tensor.source
+    encode = _encoder(tensor)
+    at = 0
+    for first, count in _spans(piece.first, piece.count, _height(_DENSE_TILE, tensor)):
+        floats = values.floats(source, first, count, reader)
+        for start in range(0, len(floats), _DENSE_TILE):
+            try:
+                data = encode(floats[start : start + _DENSE_TILE])
+            except OverflowError:
+                stored = source.stored[0]
+                raise ConvertError(
+                    f"{stored.file}: tensor {stored.name!r} has values that are infinite, not a number, or too large"
+                    f" for {tensor.kind.name}. The file is damaged: get it again."
+                ) from None
+            out[at : at + len(data)] = data
+            at += len(data)
 
 
-def _spans(rows: int, row_bytes: int, step: int, piece: int) -> Iterator[tuple[int, int]]:
-    """(first row, rows) of each piece of about `piece` bytes, in multiples of `step` rows."""
-    height = max(1, piece // (row_bytes * step)) * step
-    for first in range(0, rows, height):
-        yield first, min(height, rows - first)
+def _encoder(tensor: PlannedTensor) -> Callable[[Floats], Bytes]:
+    if tensor.kind is gguf.MXFP4 and tensor.best:
+        return quantize.mxfp4_best
+    return quantize.ENCODERS[tensor.kind]
 
 
-def _read(reader: ShardReader, tensor: StoredTensor, start: int, count: int) -> Bytes:
-    raw = np.empty(count, np.uint8)
-    reader.read_into(tensor, start, raw.data)
-    return raw
+def _height(elements: int, tensor: PlannedTensor) -> int:
+    """The rows of about so many elements, in a multiple that is good to read."""
+    good = values.good_rows(tensor.source)
+    return max(1, elements // (values.width_of(tensor.source) * good)) * good
+
+
+def _spans(first: int, count: int, height: int) -> Iterator[tuple[int, int]]:
+    """(first row, rows) of parts of at most `height` rows."""
+    for start in range(first, first + count, height):
+        yield start, min(height, first + count - start)

@@ -5,8 +5,8 @@ Source: llama.cpp's gpt-oss loader and converter; names and types equal those of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 from inglenook_convert.config import Config
@@ -22,12 +22,16 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A tensor that the GGUF must have. `key` names it without its layer ("attn_q.weight"); shape outermost first."""
+    """A tensor that the GGUF must have. `key` names it without its layer ("attn_q.weight"); shape outermost first.
+
+    `sizes` are those of the whole model, as `Config.dimensions` has them.
+    """
 
     key: str
     layer: int | None
     shape: tuple[int, ...]
     role: Role
+    sizes: Mapping[str, int] = field(compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -67,7 +71,7 @@ def slots(config: Config) -> Iterator[Slot]:
 
     def entries(table: tuple[tuple[str, str, Role], ...], layer: int | None) -> Iterator[Slot]:
         for key, letters, role in table:
-            yield Slot(key, layer, tuple(sizes[letter] for letter in letters), role)
+            yield Slot(key, layer, tuple(sizes[letter] for letter in letters), role, sizes)
 
     yield from entries(_FIRST, None)
     for layer in range(config.layers):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inglenook_convert.errors import ConvertError
+from inglenook_convert.headers import shown
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5  # ggml's token types
 
@@ -58,15 +59,22 @@ def parse_vocabulary(tokenizer: Mapping[str, Any], size: int) -> Vocabulary:
         text, number = added.get("content"), added.get("id")
         _place(tokens, number, text)
         assert isinstance(number, int)
-        types[number] = CONTROL if added.get("special") else USER_DEFINED
-    ids = {text: number for number, text in enumerate(tokens) if text is not None}
+        types[number] = CONTROL if added.get("special") is True else USER_DEFINED
+    padded = tuple(f"[PAD{number}]" if text is None else text for number, text in enumerate(tokens))
+    ids = {text: number for number, text in enumerate(padded)}
+    if len(ids) < size:  # llama.cpp would abort
+        twice = next(text for number, text in enumerate(padded) if ids[text] != number)
+        raise ConvertError(f"tokenizer.json: token {shown(twice)} has several ids. Get the file again.")
     for special in (BOS, EOS, PADDING):
         if special not in ids or types[ids[special]] != CONTROL:
-            raise ConvertError(f"tokenizer.json: the special token {special} is missing. It is not gpt-oss's own.")
+            raise ConvertError(
+                f"tokenizer.json: the special token {special} is missing, so it is not that of gpt-oss."
+                " Use the tokenizer that belongs to the model."
+            )
     return Vocabulary(
-        tokens=tuple(f"[PAD{number}]" if text is None else text for number, text in enumerate(tokens)),
+        tokens=padded,
         types=tuple(types),
-        merges=tuple(_merge(merge) for merge in model.get("merges") or ()),
+        merges=_merges(model.get("merges")),
         pre_tokenizer=_pre_tokenizer(tokenizer.get("pre_tokenizer")),
         bos=ids[BOS],
         eos=ids[EOS],
@@ -76,34 +84,63 @@ def parse_vocabulary(tokenizer: Mapping[str, Any], size: int) -> Vocabulary:
 
 def _place(tokens: list[str | None], number: object, text: object) -> None:
     if type(number) is not int or not isinstance(text, str):
-        raise ConvertError(f"tokenizer.json: token {text!r} has no usable id ({number!r}).")
+        raise ConvertError(f"tokenizer.json: token {shown(text)} has no usable id ({shown(number)}).")
     if not 0 <= number < len(tokens):
         raise ConvertError(
-            f"tokenizer.json: token {text!r} has id {number}, and the model has {len(tokens)} tokens."
+            f"tokenizer.json: token {shown(text)} has id {number}, and the model has {len(tokens)} tokens."
             " Use the tokenizer that belongs to it."
         )
     if tokens[number] not in (None, text):
-        raise ConvertError(f"tokenizer.json: id {number} belongs to both {tokens[number]!r} and {text!r}.")
+        raise ConvertError(f"tokenizer.json: id {number} belongs to both {shown(tokens[number])} and {shown(text)}.")
+    if not is_unicode(text):
+        raise ConvertError(f"tokenizer.json: token {shown(text)} is not valid Unicode. Get the file again.")
     tokens[number] = text
 
 
-def _merge(merge: object) -> str:
-    """Older files have "left right", newer ones a pair."""
-    if isinstance(merge, list) and len(merge) == 2 and all(isinstance(part, str) for part in merge):
-        return " ".join(merge)
-    if isinstance(merge, str) and merge.count(" ") == 1:
-        return merge
-    raise ConvertError(f"tokenizer.json: the merge {merge!r} is not a pair.")
+def is_unicode(text: str) -> bool:
+    """Whether `text` can stand in a GGUF: JSON can also say half a surrogate pair."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _merges(value: object) -> tuple[str, ...]:
+    """Each as "left right": so they are in older files; newer ones have pairs."""
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise ConvertError(f"tokenizer.json: the merges are {shown(value)}, which is no list.")
+    found = [_joined(merge) for merge in value]
+    if not is_unicode("".join(found)):  # once for all: there are 446,000
+        wrong = next(merge for merge in found if not is_unicode(merge))
+        raise ConvertError(f"tokenizer.json: the merge {shown(wrong)} is not valid Unicode. Get the file again.")
+    return tuple(found)
+
+
+def _joined(merge: object) -> str:
+    try:
+        joined = " ".join(merge) if isinstance(merge, list) and len(merge) == 2 else merge
+    except TypeError:
+        joined = None
+    # Tokens have no spaces in them: there a space is written as another letter.
+    if isinstance(joined, str) and joined.count(" ") == 1 and joined[0] != " " != joined[-1]:
+        return joined
+    raise ConvertError(f"tokenizer.json: the merge {shown(merge)} is not a pair of tokens.")
 
 
 def _pre_tokenizer(entry: object) -> str:
     steps = entry.get("pretokenizers", [entry]) if isinstance(entry, dict) else []
     for step in _dicts(steps):
         pattern = step.get("pattern")
-        if step.get("type") == "Split" and isinstance(pattern, dict) and pattern.get("Regex") in PRE_TOKENIZERS:
-            return PRE_TOKENIZERS[pattern["Regex"]]
+        regex = pattern.get("Regex") if isinstance(pattern, dict) else None
+        if step.get("type") == "Split" and isinstance(regex, str) and regex in PRE_TOKENIZERS:
+            return PRE_TOKENIZERS[regex]
     raise ConvertError(
-        "tokenizer.json: the pre-tokenizer is not that of gpt-oss. Use the tokenizer that belongs to it."
+        "tokenizer.json: the pre-tokenizer is not that of gpt-oss. Use the tokenizer that belongs to the model."
     )
 
 

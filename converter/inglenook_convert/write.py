@@ -7,49 +7,154 @@ nobody holds (their program was killed) are removed by the next run in the same 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+from types import TracebackType
 
-from inglenook_convert import gguf_format as gguf
-from inglenook_convert.checkpoint import ShardReader
 from inglenook_convert.errors import ConvertError
+from inglenook_convert.pipeline import Workers, thread_count
 from inglenook_convert.plan import Plan
-from inglenook_convert.stages import pieces
+from inglenook_convert.reader import ShardReader
+from inglenook_convert.stages import pieces, produce
 
 SUFFIX = ".inglenook-part"
+
+_MEMORY = 200 << 20  # bytes; of pieces that are being made or wait to be written
+_FLUSH = 64 << 20  # bytes; so much at a time is sent to the disk
+_UNFLUSHED = 4  # so many times that may wait in the system's memory: what is left to do at the end, or when stopped
 
 Report = Callable[[str, str, int], None]
 """Called with phase ("write" or "sync"), tensor name and bytes written so far."""
 
 
 def write_file(target: Path, header: bytes, plan: Plan, report: Report) -> None:
-    """Writes `header` and the data of all tensors of `plan` to `target`, in the order of the plan.
+    """Writes one file. See `write_files`."""
+    write_files([(target, header, plan)], report)
 
+
+def write_files(files: Sequence[tuple[Path, bytes, Plan]], report: Report) -> None:
+    """Writes each target: its header and the data of all tensors of its plan, in the order of the plan.
+
+    All targets are in one folder. They are replaced when all are complete, the first one last.
     Raises `ConvertError` for unusable input or too little room, `OSError` when the disk fails.
     """
-    if target.is_dir() or not target.parent.is_dir():
-        problem = "is a folder" if target.is_dir() else "is in a folder that does not exist"
-        raise ConvertError(f"{target} {problem}. Give the name of a file in a folder that exists.")
-    _remove_debris(target.parent)
-    _check_room(target.parent, len(header) + plan.data_bytes)
-    with _temporary(target) as file, ShardReader() as reader:
-        file.write(header)
-        done = len(header)
-        for tensor in plan.tensors:
-            written = 0
-            for piece in pieces(tensor, reader):
-                report("write", tensor.info.name, done)
-                file.write(piece.data)
-                written += piece.nbytes
-                done += piece.nbytes
-            assert written == tensor.nbytes, tensor.info.name
-            file.write(bytes(gguf.padded(written) - written))
-            done += gguf.padded(written) - written
-        report("sync", "", done)
+    folder = files[0][0].parent
+    for target, _, _ in files:
+        if target.is_dir() or not folder.is_dir():
+            problem = "is a folder" if target.is_dir() else "is in a folder that does not exist"
+            raise ConvertError(f"{target} {problem}. Give the name of a file in a folder that exists.")
+    _remove_debris(folder)
+    sizes = [len(header) + plan.data_bytes for _, header, plan in files]
+    _check_room(folder, sum(sizes))
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(_temporary(target)) for target, _, _ in files]
+        for file, size in zip(opened, sizes, strict=True):
+            _reserve(file, size)
+        before = 0
+        for file, size, (_, header, plan) in zip(opened, sizes, files, strict=True):
+            with _Output(file, before, report) as output:
+                output.write(header)
+                _write_tensors(plan, output)
+                output.finish()
+            before += size
+            assert output.done == size
+
+
+def _write_tensors(plan: Plan, output: _Output) -> None:
+    start = output.done
+    with ShardReader() as reader, Workers(partial(produce, reader=reader), thread_count()) as workers:
+        for piece, data in workers.in_order(pieces(plan.tensors), lambda piece: piece.memory, _MEMORY):
+            output.report("write", piece.tensor.info.name)
+            if piece.first == 0:
+                output.pad(start + piece.tensor.info.offset)
+            output.write(data.data)
+    output.pad(start + plan.data_bytes)
+
+
+class _Output:
+    """The file being written. What was written goes to the disk early, in a thread of its own, while more is made.
+
+    So little is left to wait for at the end, and the system's memory does not fill with what waits for the disk.
+    """
+
+    def __init__(self, file: FileIO, before: int, report: Report) -> None:
+        self.done = 0  # bytes of this file
+        self._file = file
+        self._before = before
+        self._report = report
+        self._flushed = 0
+        self._flushers = Workers(_sync_data, 1)
+        self._flushing = 0
+
+    def __enter__(self) -> _Output:
+        self._flushers.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is not None:
+            with contextlib.suppress(OSError):
+                self._file.truncate(0)  # the disk need not write what nobody wants
+        self._flushers.__exit__(kind, error, at)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Appends `data`. Raises `OSError`, also for data before it that could not be brought to the disk."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self.done += len(data)
+        if self.done - self._flushed >= _FLUSH:
+            self._flushed = self.done
+            self._flushers.submit(self._file)
+            self._flushing += 1
+            if self._flushing > _UNFLUSHED:
+                self._wait()
+
+    def pad(self, size: int) -> None:
+        """Appends zeros up to `size`."""
+        self.write(bytes(size - self.done))
+
+    def report(self, phase: str, tensor: str) -> None:
+        """Tells how far all files are."""
+        self._report(phase, tensor, self._before + self.done)
+
+    def finish(self) -> None:
+        """Waits until all is on the disk."""
+        self.report("sync", "")
+        while self._flushing:
+            self._wait()
+        os.fsync(self._file.fileno())
+
+    def _wait(self) -> None:
+        self._flushers.take()
+        self._flushing -= 1
+
+
+def _sync_data(file: FileIO) -> None:
+    """Waits until what was written so far is on the disk."""
+    if hasattr(os, "fdatasync"):
+        os.fdatasync(file.fileno())
+    else:
+        os.fsync(file.fileno())
+
+
+def _reserve(file: FileIO, size: int) -> None:
+    """Takes the room on the disk now, where the file system can, so that nobody else fills it. Raises `OSError`."""
+    if sys.platform != "linux":
+        return
+    # Not os.posix_fallocate: where the file system cannot, the C library would write to every block of the file.
+    keep_size = 1
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.fallocate(file.fileno(), keep_size, ctypes.c_int64(0), ctypes.c_int64(size)) != 0:
+        number = ctypes.get_errno()
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise OSError(number, os.strerror(number), file.name)
 
 
 def _check_room(folder: Path, needed: int) -> None:
@@ -62,28 +167,25 @@ def _check_room(folder: Path, needed: int) -> None:
 
 
 @contextlib.contextmanager
-def _temporary(target: Path) -> Iterator[BinaryIO]:
+def _temporary(target: Path) -> Iterator[FileIO]:
     """A locked file that becomes `target` when the body ends well, and is removed when it does not."""
     path = target.with_name(target.name + SUFFIX)
-    with path.open("ab") as file:
+    with path.open("ab", buffering=0) as file:
         try:
-            free = _lock(file)
-        except OSError:  # a file system without locks
-            free = True
-        if not free:
-            raise ConvertError(f"{target} is being written by another conversion. Wait for it to end.")
-        try:
+            if not _is_ours(file):
+                raise ConvertError(f"{target} is being written by another conversion. Wait for it to end.")
             file.truncate(0)
             yield file
-            file.flush()
-            os.fsync(file.fileno())
             if sys.platform == "win32":  # an open file cannot be renamed there
                 file.close()
             path.replace(target)
         except BaseException:
             if sys.platform == "win32":
                 file.close()
-            path.unlink(missing_ok=True)
+                with contextlib.suppress(PermissionError):  # open in another program
+                    path.unlink(missing_ok=True)
+            elif _is_ours(file):
+                path.unlink(missing_ok=True)
             raise
     _sync_folder(target.parent)
 
@@ -91,7 +193,7 @@ def _temporary(target: Path) -> Iterator[BinaryIO]:
 def _remove_debris(folder: Path) -> None:
     for path in folder.glob(f"*{SUFFIX}"):
         with contextlib.suppress(OSError):
-            with path.open("ab") as file:
+            with path.open("ab", buffering=0) as file:
                 stale = _lock(file)
                 if stale and sys.platform != "win32":
                     path.unlink()
@@ -99,7 +201,15 @@ def _remove_debris(folder: Path) -> None:
                 path.unlink()
 
 
-def _lock(file: BinaryIO) -> bool:
+def _is_ours(file: FileIO) -> bool:
+    """Whether the file's lock could be had, or there are no locks in its file system."""
+    try:
+        return _lock(file)
+    except OSError:
+        return True
+
+
+def _lock(file: FileIO) -> bool:
     """Takes the file's lock, which ends with the process; False if another has it or has renamed the file.
 
     Raises `OSError` where files cannot be locked.

@@ -24,6 +24,7 @@ from checks import Case, cases, problems  # noqa: E402 - beside the tests, which
 
 STOPS = frozenset(SPECIAL_ID[name] for name in ("<|return|>", "<|call|>", "<|endoftext|>"))
 LONGEST = 1600
+HELD_OUT = ("held_out", "held_out_2")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Count:
 
 def held_out_texts() -> list[str]:
     """The questions that must not be trained on."""
-    return [case.content["question"] for case in cases("held_out")]
+    return [case.content["question"] for name in HELD_OUT for case in cases(name)]
 
 
 @torch.no_grad()

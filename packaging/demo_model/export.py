@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,8 @@ from network import Config, Network
 from safetensors.torch import load_file, save_file
 from tokens import SPECIAL_ID, VOCAB_SIZE
 from torch import Tensor
+
+from inglenook_convert.template import CHAT_TEMPLATE
 
 NAME = "Inglenook Demo"
 _LAYER = {
@@ -126,7 +127,7 @@ def _write_json(file: Path, content: Mapping[str, Any], indent: int | None = 2) 
     file.write_text(json.dumps(content, ensure_ascii=False, indent=indent) + "\n", "utf-8")
 
 
-def write_tokenizer(folder: Path, tokenizer: Mapping[str, Any], chat_template: Path) -> None:
+def write_tokenizer(folder: Path, tokenizer: Mapping[str, Any]) -> None:
     """Everything but weights and `config.json`."""
     return_id, call_id, end_of_text = (SPECIAL_ID[n] for n in ("<|return|>", "<|call|>", "<|endoftext|>"))
     _write_json(folder / "tokenizer.json", tokenizer, indent=None)
@@ -140,15 +141,15 @@ def write_tokenizer(folder: Path, tokenizer: Mapping[str, Any], chat_template: P
         "pad_token_id": end_of_text,
     }
     _write_json(folder / "generation_config.json", generation)
-    shutil.copyfile(chat_template, folder / "chat_template.jinja")
+    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE, "utf-8")
 
 
-def write_checkpoint(network: Network, tokenizer: Mapping[str, Any], chat_template: Path, out: Path) -> None:
+def write_checkpoint(network: Network, tokenizer: Mapping[str, Any], out: Path) -> None:
     """Writes all files beside `out` and then moves each into place, so that a reader never sees half a file."""
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".demo-model-") as name:
         folder = Path(name)
-        write_tokenizer(folder, tokenizer, chat_template)
+        write_tokenizer(folder, tokenizer)
         _write_json(folder / "config.json", configuration(network.c))
         save_file(tensors(network), folder / "model.safetensors", metadata={"format": "pt"})
         for file in sorted(folder.iterdir()):

@@ -34,7 +34,6 @@ from inglenook.harmony.render import render
 _VOCABULARY = "demo"
 QUIZZES = 8
 QUIZ_TOKENS = 16
-SHORT_WHOLE = 0.12
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Teacher:
             turns = self._conversation(base)
             chain = self._lessons(base, turns)
             for i in range(len(turns)):
-                for _ in range(QUIZZES if i == 0 else QUIZZES // 3):
+                for _ in range(QUIZZES if i == 0 else QUIZZES // 2):
                     turn = self._turn(base, turns[:i])
                     quiz = self._lessons(base, [*turns[:i], turn], i)
                     chain += [_beginning(lesson) for lesson in quiz] if turn.intent else quiz
@@ -96,18 +95,6 @@ class Teacher:
         told = self.speaker.asked(self.rng.choice(self.speaker.stories), base.effort)
         return self._lessons(base, [*turns, told], len(turns))
 
-    def short(self) -> Lesson:
-        """A question without the system message before it, and mostly only the beginning of the answer.
-
-        The idea: with a hundred tokens of system message in front, a question is a small part of what attention first
-        averages over. The shipped weights began this way; its effect apart from the optimizer's is not measured.
-        """
-        base = replace(self._setting(tools=False), effort=Effort.MEDIUM, instructions="")
-        lesson = self._lessons(base, [self._turn(base, [])])[-1]
-        starts = [i for i, token in enumerate(lesson.prompt) if token == SPECIAL_ID["<|start|>"]]
-        target = lesson.target if self.rng.random() < SHORT_WHOLE else lesson.target[:QUIZ_TOKENS]
-        return Lesson(lesson.prompt[starts[-2] :], target)
-
     # Settings of a conversation
 
     def _setting(self, tools: bool = True) -> Prompt:
@@ -118,7 +105,7 @@ class Teacher:
             effort=rng.choice(list(Effort)),
             date=day.isoformat() if rng.random() < 0.97 else "",
             instructions=rng.choice(self.speaker.words["instructions"]) if rng.random() < 0.25 else "",
-            tools=self.caller.tools() if tools and rng.random() < 0.3 else (),
+            tools=self.caller.tools() if tools and rng.random() < 0.4 else (),
         )
 
     # Turns
@@ -126,29 +113,31 @@ class Teacher:
     def _conversation(self, base: Prompt) -> list[Turn]:
         """One to three turns."""
         turns: list[Turn] = []
-        for _ in range(self.rng.choice((1, 1, 1, 1, 2, 3))):
+        for _ in range(self.rng.choice((1, 1, 1, 2, 2, 3))):
             turns.append(self._turn(base, turns))
         return turns
 
     def _turn(self, base: Prompt, earlier: Sequence[Turn]) -> Turn:
         """What may be said after `earlier`; never one of the held-out questions."""
         rng, speaker, effort = self.rng, self.speaker, base.effort
-        if earlier and rng.random() < 0.3 and (follow := speaker.follow_up(effort, earlier)):
+        if earlier and rng.random() < 0.4 and (follow := speaker.follow_up(effort, earlier)):
             return follow
         if base.tools and rng.random() < 0.5:
             return self.caller.turn(effort, base.tools)
         showcases = [i for i in speaker.showcases if not (base.tools and i.id in speaker.refusals)]
         while True:
             draw = rng.random()
-            if draw < 0.55:
+            if draw < 0.48:
                 turn = speaker.asked(rng.choice(speaker.about), effort)
-            elif draw < 0.74:
+            elif draw < 0.63:
                 turn = speaker.asked(rng.choice(showcases), effort)
-            elif draw < 0.83:
+            elif draw < 0.77:
                 turn = speaker.sum(effort)
-            elif draw < 0.87:
+            elif draw < 0.83:
                 turn = speaker.introduction(effort)
-            elif draw < 0.89:
+            elif draw < 0.88:
+                turn = speaker.repetition(effort)
+            elif draw < 0.90:
                 turn = self.caller.turn(effort, base.tools)
             else:
                 turn = speaker.asked(speaker.outside, effort)
@@ -175,7 +164,8 @@ class Teacher:
                     learn(target)
                 verbatim = self.rng.random() < 0.7
                 sampled = SampledTokens(tuple(target), _VOCABULARY) if verbatim else None
-                messages.append(Message(Role.ASSISTANT, (ReasoningPart(reasoning), turn.call), sampled))
+                thought = (ReasoningPart(reasoning),) if verbatim or self.rng.random() < 0.5 else ()
+                messages.append(Message(Role.ASSISTANT, (*thought, turn.call), sampled))
                 messages.append(Message(Role.TOOL, (ToolResultPart(turn.call.name, turn.result),)))
                 reasoning = turn.second_reasoning
             if number >= first:

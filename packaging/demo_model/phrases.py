@@ -1,7 +1,8 @@
 """Patterns of questions: `how (do|can) I {get} it` stands for every way to choose, and is also tested backwards.
 
 (a|b|) is a choice, which may nest and may be empty; {name} is one of the words given with the patterns. `question` adds
-what people do to a sentence when they type: no capitals, no question mark, a greeting before, a slip of the finger.
+what people do to a sentence when they type: no capitals, no question mark, a greeting before, a word left out, a
+slip of the finger.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ def can_say(pattern: str, text: str) -> bool:
 
 def question(text: str, rng: random.Random) -> str:
     """`text` as somebody might type it."""
+    if rng.random() < 0.06:
+        text = _one_word_less(text, rng)
     if rng.random() < 0.12:
         text = rng.choice(_OPENINGS) + text
     elif rng.random() < 0.5:
@@ -81,6 +84,13 @@ def question(text: str, rng: random.Random) -> str:
     if rng.random() < 0.1 and len(text) > 8:
         text = _slip(text, rng)
     return text
+
+
+def _one_word_less(text: str, rng: random.Random) -> str:
+    words = text.split(" ")
+    if len(words) > 4:
+        del words[rng.randrange(len(words))]
+    return " ".join(words)
 
 
 def _slip(text: str, rng: random.Random) -> str:

@@ -19,15 +19,15 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import circuits
 import evaluate
 import torch
 from batches import Batch, Tree, batch
 from export import read_checkpoint, write_checkpoint
-from lessons import Lesson, Teacher
+from lessons import Teacher
 from mxfp4 import rounded
 from network import Config, Decoder, Network
 from optimizer import Optimizer
@@ -37,7 +37,6 @@ from torch.nn import functional as F
 
 HERE = Path(__file__).parent
 STEPS = 2300
-SHORT_STEPS = 400
 STORY_EVERY = 8
 REPORT = 25
 TOKENS_A_STEP = 1500  # of each worker
@@ -59,37 +58,20 @@ def batches(teacher: Teacher, rng: random.Random) -> Iterator[Batch]:
         yield from map(batch, groups)
 
 
-def short_batches(teacher: Teacher, rng: random.Random) -> Iterator[Batch]:
-    """The same for questions without a system message: trees of about 300 tokens, five to a batch."""
-    while True:
-        lessons = sorted((teacher.short() for _ in range(160)), key=lambda lesson: len(lesson.target))
-        trees: list[Tree] = []
-        together: list[Lesson] = []
-        for lesson in lessons:
-            together.append(lesson)
-            if sum(len(x.prompt) + len(x.target) for x in together) > 300:
-                trees.append(Tree(together))
-                together = []
-        groups = [trees[i : i + 5] for i in range(0, len(trees) - 4, 5)]
-        rng.shuffle(groups)
-        yield from map(batch, groups)
-
-
 def rate(step: int, steps: int) -> float:
     """Share of the full learning rate: a short rise, a plateau, and a straight way down from 40% on."""
     return min(1.0, (step + 1) / 30, max(0.0, (steps - step) / (steps * 0.6)))
 
 
-def train(network: Network, teacher: Teacher, steps: int, short: int, workers: int = 1) -> None:
-    """Runs `steps` steps, the first `short` on short prompts, the last quarter with quantized experts.
+def train(network: Network, teacher: Teacher, steps: int, workers: int = 1, peak: float = 1.0) -> None:
+    """Runs `steps` steps, the last quarter with quantized experts.
 
     Every worker calls this with its own teacher.
     """
     optimizer = Optimizer(network)
     began, losses = time.monotonic(), []
     rng = random.Random(teacher.rng.random())  # noqa: S311 - not for secrets
-    source = chain(islice(short_batches(teacher, rng), short), batches(teacher, rng))
-    for step, b in zip(range(steps), source, strict=False):
+    for step, b in zip(range(steps), batches(teacher, rng), strict=False):
         network.quantize(step >= steps * (1 - QUANTIZED_PART))
         hidden, shares = network.hidden(b.ids, b.positions, b.visible)
         logits = network.head(hidden.flatten(0, 1)[b.where])
@@ -98,7 +80,7 @@ def train(network: Network, teacher: Teacher, steps: int, short: int, workers: i
         torch.autograd.backward(loss + 0.01 * balance)
         if workers > 1:
             average_gradients(network, workers)
-        optimizer.step(rate(step, steps))
+        optimizer.step(peak * rate(step, steps))
         losses.append(loss.item())
         if (step + 1) % REPORT == 0:
             mean = sum(losses[-REPORT:]) / REPORT
@@ -130,11 +112,11 @@ def work(rank: int, workers: int, meeting: str, tokenizer: Mapping[str, Any], op
     held_out = evaluate.held_out_texts()
     teacher = Teacher(Encoder(tokenizer), options.seed * 1000 + rank, held_out)
     teacher.check_held_out(held_out)
-    network = read_checkpoint(options.start) if options.start else Network(Config())
+    network = read_checkpoint(options.start) if options.start else circuits.fresh(Config())
     with contextlib.redirect_stdout(None) if rank else contextlib.nullcontext():
-        train(network, teacher, options.steps, options.short_steps, workers)
+        train(network, teacher, options.steps, workers, options.peak)
     if rank == 0:
-        write_checkpoint(network, tokenizer, HERE / "chat_template.jinja", options.out)
+        write_checkpoint(network, tokenizer, options.out)
         finish(options.out, described(options), network)
 
 
@@ -145,7 +127,7 @@ def finish(out: Path, command: str = "", network: Network | None = None) -> None
         check_same(network, read)
     evaluate.round_like_the_converter(read)
     encoder = Encoder(json.loads((out / "tokenizer.json").read_text("utf-8")))
-    counts = [evaluate.count(read, encoder, name) for name in ("held_out", "behaviours")]
+    counts = [evaluate.count(read, encoder, name) for name in (*evaluate.HELD_OUT, "behaviours")]
     table = evaluate.table(counts)
     print(table)
     if command:
@@ -179,7 +161,7 @@ def described(options: argparse.Namespace) -> str:
     """The command that makes the same checkpoint again."""
     command = f"python packaging/demo_model/train.py --vocabulary o200k_base.tiktoken --out {options.out}"
     command += f" --start {options.start}" if options.start else ""
-    command += f" --steps {options.steps} --short-steps {options.short_steps}"
+    command += f" --steps {options.steps} --peak {options.peak}"
     return f"{command} --seed {options.seed} --workers {options.workers}"
 
 
@@ -189,16 +171,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--vocabulary", type=Path, help="o200k_base.tiktoken (its hash is checked)")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument(
-        "--short-steps", type=int, help=f"of them, with short prompts ({SHORT_STEPS}, or 0 with --start)"
-    )
+    parser.add_argument("--peak", type=float, default=1.0, help="share of the usual learning rates (less with --start)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="processes; another number makes other weights")
     parser.add_argument("--start", type=Path, help="go on from the checkpoint in this folder instead of from nothing")
     parser.add_argument("--count-only", action="store_true", help="count what the checkpoint at --out can do")
     options = parser.parse_args(arguments)
-    if options.short_steps is None:
-        options.short_steps = 0 if options.start else SHORT_STEPS
     if options.count_only:
         finish(options.out)
         return 0

@@ -156,6 +156,19 @@ class Speaker:
             )
         return Turn(rng.choice((text, text + "?", text[:1].upper() + text[1:])), reasoning, f"{a} + {b} = {a + b}")
 
+    def repetition(self, effort: Effort) -> Turn:
+        """The user dictates a few words, with or without meaning, and the model says them again."""
+        rng, text = self.rng, ""
+        while not text or text != text.strip():
+            if rng.random() < 0.5:
+                text = " ".join(self.made_up() for _ in range(rng.randrange(1, 6)))
+            else:
+                text = self.encoder.decode([rng.randrange(256, 4000) for _ in range(rng.randrange(2, 9))])
+                text = text.replace("\ufffd", "").replace("\n", "").strip()
+        asked = phrases.one_of(rng.choice(self.words["repetitions"]), rng).replace("{}", text)
+        reasoning = thoughts(effort, "me to repeat their words", "I copy them letter by letter.")
+        return Turn(asked[:1].upper() + asked[1:] if rng.random() < 0.5 else asked, reasoning, text)
+
     def introduction(self, effort: Effort) -> Turn:
         """The user tells a name."""
         rng, name = self.rng, self.person()
@@ -173,7 +186,7 @@ class Speaker:
         if last.intent and last.intent.short:
             options += ["shorter", "shorter"]
         if len(names) == 1:
-            options += ["name", "name"]
+            options += ["name", "name", "name"]
         option = rng.choice(options)
         if option == "first" and len(earlier[0].text) > LONGEST_QUOTE:
             return None

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from tests.converter.checkpoints import Shape, tensors, write_checkpoint, write_safetensors
 
-from inglenook_convert.checkpoint import ShardReader, open_checkpoint
+from inglenook_convert.checkpoint import open_checkpoint
 from inglenook_convert.errors import ConvertError
+from inglenook_convert.reader import ShardReader
 
 
 @pytest.mark.parametrize("form", [{}, {"shards": 3}, {"shards": 2, "index": False}])
@@ -22,13 +23,26 @@ def test_one_file_and_shards_have_the_same_tensors(tmp_path: Path, form: dict[st
             assert bytes(buffer) == array.tobytes(), name
 
 
-def test_links_into_a_cache_are_followed(tmp_path: Path) -> None:
-    real = write_checkpoint(tmp_path / "blobs", shards=2)
-    folder = tmp_path / "snapshots" / "abc"
-    folder.mkdir(parents=True)
-    for file in real.iterdir():
-        (folder / file.name).symlink_to(file)
-    assert len(open_checkpoint(folder).tensors) == len(tensors(Shape()))
+@pytest.mark.parametrize("form", [{}, {"shards": 2}, {"shards": 2, "index": False}])
+def test_a_folder_in_the_hubs_cache(tmp_path: Path, form: dict[str, int]) -> None:
+    """snapshots/REVISION/FILE there is a link to ../../blobs/HASH."""
+    repository = tmp_path / "models--openai--gpt-oss-20b"
+    folder = repository / "snapshots" / "abc"
+    write_checkpoint(folder, **form)
+    (repository / "blobs").mkdir()
+    for number, file in enumerate(sorted(folder.iterdir())):
+        file.rename(repository / "blobs" / f"{number:064x}")
+        file.symlink_to(Path("..", "..", "blobs", f"{number:064x}"))
+    checkpoint = open_checkpoint(folder)
+    assert set(checkpoint.tensors) == set(tensors(Shape()))
+    assert checkpoint.json("tokenizer.json") is not None
+    stored = checkpoint.tensors["model.norm.weight"]
+    buffer = bytearray(stored.nbytes)
+    with ShardReader() as reader:
+        reader.read_into(stored, 0, memoryview(buffer))
+    assert bytes(buffer) == tensors(Shape())["model.norm.weight"][1].tobytes()
+    stored.file.resolve().unlink()
+    assert f"{stored.file} does not exist" in refusal(folder)
 
 
 def test_a_file_that_became_short_while_reading(tmp_path: Path) -> None:
@@ -59,6 +73,30 @@ def test_folders_that_are_no_checkpoint(tmp_path: Path) -> None:
     assert "not valid JSON" in refusal(tmp_path)
     (tmp_path / "config.json").write_bytes(b"\xff\xfe")
     assert "UTF-8" in refusal(tmp_path)
+
+
+def test_other_forms_of_a_model_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    metal = tmp_path / "metal"
+    metal.mkdir()
+    (metal / "model.bin").write_bytes(b"GPT-OSS v1.0")
+    for path in (metal, metal / "model.bin"):
+        assert "rounded for OpenAI's Metal program" in refusal(path)
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    (pickled / "pytorch_model.bin").write_bytes(b"")  # reading it would fail in another way
+    assert "no config.json" in refusal(pickled)
+    (pickled / "config.json").write_text("{}")
+    assert "only pytorch_model.bin: pickles can run programs" in refusal(pickled)
+    assert "pickles are not read" in refusal(pickled / "pytorch_model.bin")
+    whole = write_checkpoint(tmp_path / "repository", layout="original")
+    assert f"Give the folder {whole}" in refusal(whole.parent)
+    assert "is not a folder." in refusal(whole / "model.safetensors")
+
+
+def test_a_base_is_only_for_adapters(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "model")
+    with pytest.raises(ConvertError, match="Leave --base out"):
+        open_checkpoint(folder, folder)
 
 
 @pytest.mark.parametrize("file", ["../model.safetensors", "/etc/passwd", "a/b.safetensors", "..", "a\\b.safetensors"])

@@ -1,9 +1,11 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.converter.checkpoints import Shape, config
 
-from inglenook_convert.config import parse_config
+from inglenook_convert.config import is_original, parse_config
 from inglenook_convert.errors import ConvertError
 
 
@@ -29,6 +31,39 @@ def test_fallbacks_of_older_configurations() -> None:
     assert parse_config(other) == parse_config(old)
 
 
+def original(shape: Shape) -> dict[str, Any]:
+    return config(shape, "original")
+
+
+def test_original() -> None:
+    assert is_original(original(Shape()))
+    assert not is_original(config(Shape()))
+    assert parse_config(original(Shape())) == parse_config(config(Shape()))
+    other = parse_config({**original(Shape()), "rope_ntk_alpha": 2, "rope_ntk_beta": 16, "rope_scaling_factor": 8.5})
+    assert (other.rope_beta_slow, other.rope_beta_fast, other.context) == (2.0, 16.0, 34816)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rope_scaling_factor": 1e29}, "max_position_embeddings"),
+        ({"rope_scaling_factor": "32"}, "rope_scaling_factor"),
+        ({"initial_context_length": 0}, "initial_context_length"),
+        ({"rope_ntk_beta": -1}, "beta_fast"),
+        ({"num_experts": 0}, "num_local_experts"),
+        ({"swiglu_limit": 8.0}, "swiglu_limit"),
+    ],
+)
+def test_original_with_nonsense_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConvertError, match=words):
+        parse_config({**original(Shape()), **changes})
+
+
+def test_an_unquantized_checkpoint() -> None:
+    plain = {key: value for key, value in config(Shape()).items() if key != "quantization_config"}
+    assert parse_config(plain) == parse_config({**plain, "quantization_config": None}) == parse_config(config(Shape()))
+
+
 def test_demo_mark() -> None:
     assert parse_config({**config(Shape()), "inglenook_demo": True}).is_demo
 
@@ -44,7 +79,25 @@ def test_demo_mark() -> None:
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, "bitsandbytes"),
         ({"rope_scaling": {"rope_type": "linear", "factor": 2.0}}, "yarn"),
         ({"rope_scaling": None}, "yarn"),
-        ({"hidden_size": 65}, "multiple of 32"),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 32.0, "attention_factor": 1.0}}, "attention_factor"),
+        ({"rope_scaling": [1]}, "yarn"),
+        ({"architectures": ["GptOssForSequenceClassification"]}, "GptOssForCausalLM"),
+        ({"architectures": "GptOssForCausalLM" * 1000}, "GptOssForCausalLM"),
+        ({"hidden_act": "gelu"}, "hidden_act"),
+        ({"quantization_config": "fp8"}, "fp8"),
+        ({"layer_types": 3}, "layer_types"),
+        ({"head_dim": 33}, "head_dim"),
+        ({"num_experts_per_tok": 5}, "5 of 4 experts"),
+        ({"num_key_value_heads": 3}, "key-value heads"),
+        ({"hidden_size": 0}, "hidden_size"),
+        ({"intermediate_size": 1 << 40}, "intermediate_size"),
+        ({"num_attention_heads": None}, "num_attention_heads"),
+        ({"head_dim": [[]]}, "head_dim"),
+        ({"sliding_window": "128"}, "sliding_window"),
+        ({"vocab_size": 1 << 24}, "vocab_size"),
+        ({"rope_theta": 10**400}, "rope_theta"),
+        ({"rms_norm_eps": 1e-300}, "rms_norm_eps"),
+        ({"rms_norm_eps": False}, "rms_norm_eps"),
         ({"hidden_size": 64.0}, "hidden_size"),
         ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
         ({"num_local_experts": True}, "num_local_experts"),
@@ -58,3 +111,43 @@ def test_what_cannot_be_converted_is_refused(changes: dict[str, Any], words: str
         parse_config({**config(Shape()), **changes})
     assert words in str(caught.value)
     assert "config.json" in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_every_refusal_says_what_to_do() -> None:
+    for changes in ({"quantization_config": {"quant_method": "awq"}}, {"tie_word_embeddings": True}, {"model_type": 1}):
+        with pytest.raises(ConvertError, match=r"Get the model without|Save the model again|For other models use"):
+            parse_config({**config(Shape()), **changes})
+
+
+def deeply(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@settings(max_examples=300)
+@given(
+    changes=st.dictionaries(
+        st.sampled_from([*config(Shape()), *original(Shape()), "rope_parameters"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.just(deeply(900)),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.sampled_from(["factor", "rope_type", "quant_method", "rope_theta"]), inner)
+            ),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    start=st.sampled_from([config(Shape()), original(Shape())]),
+)
+def test_anything_is_parsed_or_refused_in_one_line(start: dict[str, Any], changes: dict[str, Any]) -> None:
+    try:
+        parsed = parse_config({**start, **changes})
+    except ConvertError as error:
+        assert "config.json" in str(error)  # noqa: PT017
+        assert len(str(error).splitlines()) == 1  # noqa: PT017
+    else:
+        assert all(0 < size <= 1 << 48 for size in parsed.dimensions().values())

@@ -1,19 +1,22 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 from tests.converter.checkpoints import write_checkpoint
 
-from inglenook_convert import metadata
+from inglenook_convert import gguf_format, metadata, tensor_types
 from inglenook_convert.checkpoint import open_checkpoint
 from inglenook_convert.config import parse_config
 from inglenook_convert.errors import ConvertError
+from inglenook_convert.template import CHAT_TEMPLATE
 
 
-def values_of(folder: Path, parameters: int = 20_914_757_184) -> dict[str, Any]:
+def values_of(folder: Path, parameters: int = 20_914_757_184, **options: gguf_format.TensorType) -> dict[str, Any]:
     checkpoint = open_checkpoint(folder)
-    entries = metadata.make_metadata(checkpoint, parse_config(checkpoint.config), parameters)
+    entries = metadata.make_metadata(checkpoint, parse_config(checkpoint.config), parameters, **options)
     assert len({entry.key for entry in entries}) == len(entries)
     return {entry.key: entry.value for entry in entries}
 
@@ -60,6 +63,8 @@ def test_every_key_of_the_published_files_is_there(tmp_path: Path) -> None:
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "gpt-4o",
         "tokenizer.ggml.merges": ("a b",),
+        "tokenizer.ggml.add_bos_token": False,
+        "tokenizer.ggml.add_eos_token": False,
         "tokenizer.chat_template": "{{ messages }}",
     }
 
@@ -90,6 +95,8 @@ def test_names(tmp_path: Path) -> None:
         ({}, "{{ messages }}"),
         ({"chat_template": "own"}, "own"),
         ({"chat_template": [{"name": "tools", "template": "t"}, {"name": "default", "template": "d"}]}, "d"),
+        ({"chat_template": [{"name": ["default"]}, {"name": "tools", "template": "t"}, 1]}, "{{ messages }}"),
+        ({"chat_template": {"default": "d"}}, "{{ messages }}"),
         ({"chat_template": None}, "{{ messages }}"),
     ],
 )
@@ -99,14 +106,75 @@ def test_chat_template(tmp_path: Path, settings: dict[str, Any], expected: str) 
     assert values_of(folder)["tokenizer.chat_template"] == expected
 
 
-def test_without_any_template_there_is_no_key(tmp_path: Path) -> None:
+def test_without_any_template_it_is_our_own(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "x")
     (folder / "chat_template.jinja").unlink()
-    assert "tokenizer.chat_template" not in values_of(folder)
+    assert values_of(folder)["tokenizer.chat_template"] == CHAT_TEMPLATE
+
+
+def test_a_template_that_is_not_unicode(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "x")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "\ud800"}))
+    with pytest.raises(ConvertError, match="chat template is not valid Unicode"):
+        values_of(folder)
 
 
 def test_without_a_tokenizer(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "x")
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(ConvertError, match=r"no tokenizer\.json"):
+    with pytest.raises(ConvertError, match=r"has no tokenizer\.json.*original/") as caught:
         values_of(folder)
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_original_takes_them_from_the_folder_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    model = write_checkpoint(tmp_path / "gpt-oss-20b")
+    (model / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    inner = write_checkpoint(model / "original")
+    for name in ("tokenizer.json", "chat_template.jinja"):
+        (inner / name).unlink()
+    monkeypatch.chdir(inner)
+    values = values_of(Path() if relative else inner)
+    assert values["general.name"] == "gpt-oss-20b"
+    assert values["general.license"] == "apache-2.0"
+    assert values["tokenizer.chat_template"] == "{{ messages }}"
+    assert values["tokenizer.ggml.pre"] == "gpt-4o"
+
+
+def test_original_by_itself_keeps_its_own(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "gpt-oss-20b")
+    inner = write_checkpoint(tmp_path / "gpt-oss-20b" / "original")
+    (inner / "chat_template.jinja").write_text("own")
+    assert values_of(inner)["tokenizer.chat_template"] == "own"
+
+
+def test_other_folders_take_nothing_from_around_them(tmp_path: Path) -> None:
+    inner = write_checkpoint(write_checkpoint(tmp_path / "x") / "checkpoint-500")
+    (inner / "tokenizer.json").unlink()
+    with pytest.raises(ConvertError, match=r"no tokenizer\.json"):
+        values_of(inner)
+
+
+def test_a_model_card_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "x")
+    (folder / "README.md").write_bytes(b"---\nlicense: \xff\n---\n")
+    assert "general.license" not in values_of(folder)
+
+
+def test_the_file_type_goes_by_the_experts(tmp_path: Path) -> None:
+    theirs = {kind.name.removeprefix("MOSTLY_").removeprefix("ALL_"): kind.value for kind in gguf.LlamaFileType}
+    folder = write_checkpoint(tmp_path / "x")
+    for kind in tensor_types.EXPERTS.values():
+        expected = theirs["MXFP4_MOE" if kind.name == "MXFP4" else kind.name]
+        assert values_of(folder, experts=kind)["general.file_type"] == expected
+
+
+def test_an_adapter_is_not_named_after_its_base(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "tales", changes={"_name_or_path": "openai/gpt-oss-20b"})
+    base = open_checkpoint(folder)
+    config = parse_config(base.config)
+    assert metadata.model_name(base, config) == "gpt-oss-20b"
+    assert metadata.model_name(replace(base, adapter={}), config) == "tales"

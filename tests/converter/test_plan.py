@@ -9,8 +9,10 @@ from inglenook_convert import gguf_format
 from inglenook_convert.checkpoint import Checkpoint, open_checkpoint
 from inglenook_convert.config import parse_config
 from inglenook_convert.errors import ConvertError
+from inglenook_convert.gguf_format import TensorType
 from inglenook_convert.headers import DTYPE_BYTES, StoredTensor
 from inglenook_convert.plan import Plan, make_plan
+from inglenook_convert.tensor_types import Types, types_of
 
 
 def plan_of(folder: Path) -> Plan:
@@ -85,12 +87,49 @@ def test_missing_extra_and_misshapen_tensors_are_named(tmp_path: Path) -> None:
         plan_of(write_checkpoint(tmp_path / "type", content=content))
 
 
-def test_experts_not_in_mxfp4_and_the_transformers_accident_are_refused(tmp_path: Path) -> None:
-    content = tensors(Shape())
-    blocks = "model.layers.0.mlp.experts.gate_up_proj_blocks"
-    content[blocks] = ("BF16", np.zeros((4, 64, 192), "<u2"))
-    with pytest.raises(ConvertError, match="not of a layout"):
-        plan_of(write_checkpoint(tmp_path / "dense", content=content))
+def test_the_transformers_accident_is_refused(tmp_path: Path) -> None:
     content = {**tensors(Shape()), "gate_up_proj$": ("F32", np.zeros(4, "<f4"))}
     with pytest.raises(ConvertError, match="save_original_format=False"):
         plan_of(write_checkpoint(tmp_path / "dollar", content=content))
+
+
+@pytest.mark.parametrize(
+    ("experts", "others", "size"),
+    [
+        # The facts page, section 3: "experts (others Q8_0), 20b tensor GB", and 1.68 GB more for BF16 others.
+        ("mxfp4", "q8_0", 12.10),
+        ("q4_0", "q8_0", 12.69),
+        ("q4_1", "q8_0", 13.89),
+        ("q5_0", "q8_0", 15.08),
+        ("q5_1", "q8_0", 16.28),
+        ("q8_0", "q8_0", 22.25),
+        ("bf16", "q8_0", 40.16),
+        ("mxfp4", "bf16", 12.10 + 1.68),
+    ],
+)
+def test_sizes_of_gpt_oss_20b_by_type(experts: str, others: str, size: float) -> None:
+    stored, raw = published_20b()
+    types = types_of(experts, others, (None, None, None), "best")
+    plan = make_plan(Checkpoint(Path("x"), stored, raw), parse_config(raw), types)
+    assert sum(tensor.nbytes for tensor in plan.tensors) / 1e9 == pytest.approx(size, abs=0.006)
+    assert plan.data_bytes == sum(gguf_format.padded(tensor.nbytes) for tensor in plan.tensors)
+
+
+def test_every_type_says_how_its_scales_are_chosen(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(write_checkpoint(tmp_path / "model"))
+    for mode in ("best", "ggml"):
+        types = types_of("mxfp4", "f16", (None, None, None), mode)
+        plan = make_plan(checkpoint, parse_config(checkpoint.config), types)
+        assert {tensor.best for tensor in plan.tensors} == {mode == "best"}
+
+
+def test_rows_that_are_not_whole_blocks_are_refused_for_block_types_only(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(write_checkpoint(tmp_path / "model"))
+    config = parse_config(checkpoint.config)
+    uneven = TensorType(99, "BLOCKS", 40, 1)  # rows here have 64, 96 and 128 elements
+    with pytest.raises(ConvertError, match=r"'token_embd.weight' has rows of 64.*whole blocks of 40 for BLOCKS"):
+        make_plan(checkpoint, config, Types(embedding=uneven))
+    with pytest.raises(ConvertError, match=r"'blk.0.ffn_gate_exps.weight'"):
+        make_plan(checkpoint, config, Types(experts=uneven))
+    plan = make_plan(checkpoint, config, Types(*[gguf_format.F16] * 4))
+    assert {tensor.kind.name for tensor in plan.tensors} == {"F16", "F32"}

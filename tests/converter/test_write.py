@@ -1,15 +1,16 @@
 import sys
+import threading
 from pathlib import Path
 
 import pytest
-from tests.converter.checkpoints import write_checkpoint
+from tests.converter.checkpoints import Shape, tensors, write_checkpoint
 
 from inglenook_convert import write
 from inglenook_convert.checkpoint import open_checkpoint
 from inglenook_convert.config import parse_config
 from inglenook_convert.errors import ConvertError
 from inglenook_convert.plan import Plan, make_plan
-from inglenook_convert.write import SUFFIX, write_file
+from inglenook_convert.write import SUFFIX, write_file, write_files
 
 
 def plan_in(tmp_path: Path) -> Plan:
@@ -101,4 +102,74 @@ def test_too_little_room_is_said_before_anything_is_written(tmp_path: Path) -> N
     huge = Plan("huge", (), 1 << 60)
     with pytest.raises(ConvertError, match=r"GB free and 1152921504\.6 GB are needed"):
         write_file(tmp_path / "out.gguf", b"", huge, ignore)
+    assert files(tmp_path) == []
+
+
+def test_several_files_take_their_places_together(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path)
+    targets = [tmp_path / "a.gguf", tmp_path / "b.gguf"]
+    targets[0].write_text("old")
+    files_to_write = [(target, plan.header([]), plan) for target in targets]
+    size = len(plan.header([])) + plan.data_bytes
+
+    def fail(phase: str, tensor: str, done: int) -> None:
+        if done > size * 1.9:
+            assert files(tmp_path) == ["a.gguf", f"a.gguf{SUFFIX}", f"b.gguf{SUFFIX}"]
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output"):
+        write_files(files_to_write, fail)
+    assert files(tmp_path) == ["a.gguf"]
+    assert targets[0].read_text() == "old"
+    seen = []
+    write_files(files_to_write, lambda *report: seen.append(report))
+    assert files(tmp_path) == ["a.gguf", "b.gguf"]
+    assert targets[0].read_bytes() == targets[1].read_bytes()
+    assert targets[0].stat().st_size == size
+    assert seen[-1] == ("sync", "", 2 * size)
+    assert [done for _, _, done in seen] == sorted(done for _, _, done in seen)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ConvertError, BrokenPipeError])
+def test_whatever_stops_it_no_thread_goes_on(tmp_path: Path, stop: type[BaseException]) -> None:
+    plan = plan_in(tmp_path)
+    before = threading.active_count()
+
+    def fail(phase: str, tensor: str, done: int) -> None:
+        if tensor.startswith("blk.1"):
+            raise stop("stop")
+
+    with pytest.raises(stop, match=r"^stop$"):
+        write_file(tmp_path / "out.gguf", plan.header([]), plan, fail)
+    assert threading.active_count() == before
+    assert files(tmp_path) == []
+
+
+def test_a_fault_in_a_thread_that_computes_ends_all(tmp_path: Path) -> None:
+    content = tensors(Shape())
+    content["model.layers.1.mlp.experts.down_proj_scales"][1].reshape(-1)[-1] = 255
+    checkpoint = open_checkpoint(write_checkpoint(tmp_path / "model", content=content))
+    plan = make_plan(checkpoint, parse_config(checkpoint.config))
+    before = threading.active_count()
+    with pytest.raises(ConvertError, match=r"layers\.1\.mlp\.experts\.down_proj_scales' has the scale 255"):
+        write_file(tmp_path / "out.gguf", plan.header([]), plan, ignore)
+    assert threading.active_count() == before
+    assert files(tmp_path) == []
+
+
+def test_a_fault_of_the_disk_in_the_background_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system tells of a failed write once only: whoever asks later hears that all is well."""
+    plan = plan_in(tmp_path)
+    calls = []
+
+    def fail(file: object) -> None:
+        calls.append(file)
+        if len(calls) == 2:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(write, "_FLUSH", 1000)
+    monkeypatch.setattr(write, "_sync_data", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_file(tmp_path / "out.gguf", plan.header([]), plan, ignore)
+    assert len(calls) >= 2
     assert files(tmp_path) == []

@@ -7,28 +7,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import pytest
 from tests.demo_model.checks import Case, cases, problems
 
 from inglenook.core.events import Finished, StopReason, Tokens
 from inglenook.core.inference import GenerateRequest, ModelSpec, Sampling
 from inglenook.core.messages import (
-    Effort,
-    Message,
     Part,
     ReasoningPart,
-    Role,
     TextPart,
     ToolCallPart,
-    ToolResultPart,
-    user,
 )
 from inglenook.core.paths import resources
-from inglenook.core.prompt import Ids, Prompt, Text
+from inglenook.core.prompt import Text
 from inglenook.engine.client import EngineClient
 from inglenook.harmony.parse import Parser
 from inglenook.harmony.render import render
+from inglenook_convert.template import CHAT_TEMPLATE
 
 HELD_OUT = cases("held_out")
 BEHAVIOURS = cases("behaviours")
@@ -152,42 +147,6 @@ def test_the_judge_refuses_wrong_answers(case: Case, answer: tuple[Part, ...]) -
     assert problems(case, answer, "<|return|>", len)
 
 
-@pytest.mark.parametrize("instructions", ["", "Answer briefly."])
-def test_chat_template_renders_what_the_program_renders(instructions: str) -> None:
-    """For other programs that read the checkpoint; ours does not use the template."""
-    source = (resources() / "demo-model" / "chat_template.jinja").read_text("utf-8")
-    template = jinja2.Environment(trim_blocks=True, lstrip_blocks=True).from_string(source)  # as transformers does
-    call = ToolCallPart("functions.get_time", '{"timezone": "Asia/Tokyo"}')
-    said: list[tuple[Message, dict[str, object]]] = [
-        (user("Hello"), {"role": "user", "content": "Hello"}),
-        (
-            Message(Role.ASSISTANT, (ReasoningPart("A greeting."), TextPart("Hello!"))),
-            {"role": "assistant", "thinking": "A greeting.", "content": "Hello!"},
-        ),
-        (user("What time is it?"), {"role": "user", "content": "What time is it?"}),
-        (
-            Message(Role.ASSISTANT, (ReasoningPart("I need the function."), call)),
-            {
-                "role": "assistant",
-                "thinking": "I need the function.",
-                "tool_calls": [{"function": {"name": "get_time", "arguments": call.arguments}}],
-            },
-        ),
-        (
-            Message(Role.TOOL, (ToolResultPart(call.name, "17:42"),)),
-            {"role": "tool", "name": "get_time", "content": "17:42"},
-        ),
-    ]
-    first = [{"role": "developer", "content": instructions}] if instructions else []
-    for length in (1, 3, 5):
-        rendered = template.render(
-            messages=[*first, *(as_json for _, as_json in said[:length])],
-            reasoning_effort="high",
-            current_date="2026-11-22",
-            add_generation_prompt=True,
-        )
-        messages = tuple(message for message, _ in said[:length])
-        segments = render(Prompt(messages, Effort.HIGH, "2026-11-22", instructions))
-        assert rendered == "".join(
-            s.text if isinstance(s, Text) else s.name for s in segments if not isinstance(s, Ids)
-        )
+def test_the_chat_template_is_the_converters() -> None:
+    """For other programs that read the checkpoint; what it renders, tests/converter/test_template.py checks."""
+    assert (resources() / "demo-model" / "chat_template.jinja").read_text("utf-8") == CHAT_TEMPLATE
