@@ -83,9 +83,12 @@ def _encode(piece: Piece, reader: ShardReader, out: Bytes) -> None:
                 data = encode(floats[start : start + _DENSE_TILE])
             except OverflowError:
                 stored = source.stored[0]
+                adapter = next(
+                    (f", merged with {t.file}," for t in source.stored if t.file.parent != stored.file.parent), ""
+                )
                 raise ConvertError(
-                    f"{stored.file}: tensor {stored.name!r} has values that are infinite, not a number, or too large"
-                    f" for {tensor.kind.name}. The file is damaged: get it again."
+                    f"{stored.file}: tensor {stored.name!r}{adapter} has values that are infinite, not a number, or too"
+                    f" large for {tensor.kind.name}. The file is damaged: get it again."
                 ) from None
             out[at : at + len(data)] = data
             at += len(data)

@@ -1,6 +1,8 @@
 import io
 import json
 
+import pytest
+
 from inglenook_convert.progress import JsonProgress, TextProgress
 
 
@@ -30,17 +32,19 @@ def test_a_bar_shows_how_far_it_is_and_makes_way_for_the_summary() -> None:
     assert shown[4:] == ["out.gguf: 4 GB\n"]
 
 
-def test_a_phase_has_its_own_pace() -> None:
+def test_a_phase_has_its_own_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("inglenook_convert.progress.time.monotonic", lambda: now)
     progress = TextProgress(io.StringIO())
+    now = 105.0
     progress.report("write", "t", 1)
-    before = progress.phase_seconds()
+    now = 107.0
     progress.report("write", "t", 2)
-    assert progress.phase_seconds() >= before
-    assert progress.seconds() >= progress.phase_seconds()
-    started = progress.seconds()
+    assert (progress.seconds(), progress.phase_seconds()) == (7.0, 2.0)
     progress.report("verify", "t", 0)
+    now = 108.0
     assert progress.phase == "verify"
-    assert progress.phase_seconds() <= progress.seconds() - started
+    assert (progress.seconds(), progress.phase_seconds()) == (8.0, 1.0)
 
 
 def test_without_a_terminal_there_is_only_the_result() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import openai_harmony as oh
 import pytest
+from tests.harmony.streams import CONTROL, FORMAT_WORDS, Vocabulary
 
 PACKAGING = Path(__file__).parent.parent.parent / "packaging"
 
@@ -36,3 +37,16 @@ class SpecialIds(dict[str, int]):
 def special_ids(encoding: oh.HarmonyEncoding) -> SpecialIds:
     """Ids of all control tokens by name, as `ModelInfo.specials` would have them."""
     return SpecialIds((name, encoding.encode(name, allowed_special="all")[0]) for name in encoding.special_tokens_set)
+
+
+@pytest.fixture(scope="session")
+def vocabulary(encoding, special_ids) -> Vocabulary:
+    """Ids and bytes of the real vocabulary."""
+    return Vocabulary(encoding, special_ids)
+
+
+@pytest.fixture(scope="session")
+def likely(vocabulary) -> list[int]:
+    """Tokens that matter to a header, and one that the vocabulary does not have."""
+    found = [vocabulary.specials[name] for name in CONTROL]
+    return [*found, *(i for word in FORMAT_WORDS for i in vocabulary.text(word)), 201_099]

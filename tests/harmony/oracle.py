@@ -63,15 +63,24 @@ def _part(role: Role, part) -> oh.Message:
         case PreamblePart(text):
             return assistant(text, "commentary")
         case ToolCallPart(name, arguments):
-            return assistant(arguments, "commentary").with_recipient(name).with_content_type("<|constrain|>json")
+            kind = "code" if _is_builtin(name) else "<|constrain|>json"
+            return assistant(arguments, _calls_channel(name)).with_recipient(name).with_content_type(kind)
         case ToolResultPart(name, content):
             author = oh.Author.new(oh.Role.TOOL, name)
             return (
                 oh.Message.from_author_and_content(author, content)
                 .with_recipient("assistant")
-                .with_channel("commentary")
+                .with_channel(_calls_channel(name))
             )
     raise AssertionError(part)
+
+
+def _is_builtin(name: str) -> bool:
+    return name.split(".")[0] in {"python", "browser"}
+
+
+def _calls_channel(name: str) -> str:
+    return "analysis" if _is_builtin(name) else "commentary"
 
 
 def without_old_reasoning(messages: Sequence[oh.Message]) -> list[oh.Message]:

@@ -15,6 +15,10 @@ MARKUP = re.compile(r"(<\|[a-z0-9_]+\|>)")
 CHANNEL_OF = {
     TextPart: "final", ReasoningPart: "reasoning", PreamblePart: "preamble", ToolCallPart: "tool_call",
 }  # fmt: skip
+CONTROL = ["<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|constrain|>", "<|return|>", "<|call|>",
+           "<|endoftext|>", "<|reserved_200013|>"]  # fmt: skip
+FORMAT_WORDS = ["assistant", "analysis", "comment", "ary", "final", " to", "=", "functions", ".x", "json", "user",
+                "Hello", " ", "\n", "{", "?"]  # fmt: skip
 
 
 class Vocabulary:
@@ -24,6 +28,7 @@ class Vocabulary:
         self._encoding = encoding
         self.specials = specials
         self.names = {token_id: name for name, token_id in specials.items()}
+        self._pieces: dict[int, bytes] = {}
 
     def ids(self, stream: str) -> list[int]:
         """Tokens of a stream written as text, in which `<|name|>` is the control token."""
@@ -38,6 +43,12 @@ class Vocabulary:
 
     def piece(self, token_id: int) -> bytes:
         """The bytes of a token; none for an id that the vocabulary lacks."""
+        found = self._pieces.get(token_id)
+        if found is None:
+            found = self._pieces[token_id] = self._bytes(token_id)
+        return found
+
+    def _bytes(self, token_id: int) -> bytes:
         if token_id in self.names:
             return self.names[token_id].encode()
         try:
@@ -46,9 +57,9 @@ class Vocabulary:
             return b""
 
 
-def parse(vocabulary: Vocabulary, ids: Sequence[int]) -> Parser:
+def parse(vocabulary: Vocabulary, ids: Sequence[int], recipients: Sequence[str] = ()) -> Parser:
     """The parser after `ids`, its events checked against its parts."""
-    parser = Parser(vocabulary.specials)
+    parser = Parser(vocabulary.specials, recipients)
     events = [e for i in ids for e in parser.feed(i, vocabulary.piece(i))]
     events += parser.finish()
     check(parser, events)
@@ -91,3 +102,8 @@ def said(part: Part) -> str:
 def finals(parser: Parser) -> str:
     """All final text."""
     return "".join(p.text for p in parser.parts if isinstance(p, TextPart))
+
+
+def visible(parser: Parser) -> list[str]:
+    """What a person reads without unfolding anything."""
+    return [finals(parser), *(p.text for p in parser.parts if isinstance(p, PreamblePart))]

@@ -1,24 +1,17 @@
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
+import sys
 
 import openai_harmony as oh
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.harmony.streams import Vocabulary, check, finals, parse, said
+from tests.harmony.streams import CONTROL, check, finals, parse, said
 
 from inglenook.core.events import Channel, PartDelta, PartEnded, PartStarted
 from inglenook.core.messages import PreamblePart, ReasoningPart, TextPart, ToolCallPart
 from inglenook.harmony.header import LONGEST
 from inglenook.harmony.parse import Parser
-
-
-@pytest.fixture(scope="session")
-def vocabulary(encoding, special_ids) -> Vocabulary:
-    return Vocabulary(encoding, special_ids)
-
 
 WEATHER = ToolCallPart("functions.weather", '{"place": "Oslo"}')
 ARGUMENTS = WEATHER.arguments
@@ -371,19 +364,6 @@ def test_a_stream_cut_anywhere_shows_a_beginning_of_what_was_said(encoding, voca
     assert got[:-1] == parts[: max(0, len(got) - 1)]
 
 
-CONTROL = ["<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|constrain|>", "<|return|>", "<|call|>",
-           "<|endoftext|>", "<|reserved_200013|>"]  # fmt: skip
-FORMAT_WORDS = ["assistant", "analysis", "comment", "ary", "final", " to", "=", "functions", ".x", "json", "user",
-                "Hello", " ", "\n", "{", "?"]  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def likely(vocabulary) -> list[int]:
-    """Tokens that matter to a header, and one that the vocabulary does not have."""
-    found = [vocabulary.specials[name] for name in CONTROL]
-    return [*found, *(i for word in FORMAT_WORDS for i in vocabulary.text(word)), 201_099]
-
-
 @fuzz
 @given(data=st.data())
 def test_any_ids_give_well_formed_events_and_no_markup(vocabulary, likely, data):
@@ -393,56 +373,6 @@ def test_any_ids_give_well_formed_events_and_no_markup(vocabulary, likely, data)
     for part in parser.parts:
         for name in CONTROL:
             assert name not in said(part) or name in spelled
-
-
-FINAL = "The answer is **4**. 日本語 🧩 `x` final to=you"
-STREAMS = {
-    "final alone": "<|channel|>final<|message|>",
-    "analysis": "<|channel|>analysis<|message|>We add two.<|end|><|start|>assistant<|channel|>final<|message|>",
-    "preamble": "<|channel|>analysis<|message|>We add.<|end|><|start|>assistant<|channel|>commentary<|message|>I look."
-    "<|end|><|start|>assistant<|channel|>final<|message|>",
-    "format": "<|channel|>analysis<|message|>We add.<|end|>"
-    "<|start|>assistant<|channel|>final <|constrain|>json<|message|>",
-    "long reasoning": "<|channel|>analysis<|message|>" + "We add. " * 40
-    + "<|end|><|start|>assistant<|channel|>final<|message|>",
-}  # fmt: skip
-
-
-def mutations(before: list[int], final: list[int], end: int, others: list[int]) -> Iterator[list[int]]:
-    """Streams with one token inserted, changed or removed outside of `final`; in a long one not at each position."""
-    full = [*before, *final, end]
-    inside = range(len(before), len(before) + len(final))
-    places = [i for i in range(len(full) + 1) if i not in inside or i == len(before)]
-    for i in places if len(places) <= 60 else [*places[:20], *places[-25:]]:
-        for other in others:
-            yield [*full[:i], other, *full[i:]]
-        if i < len(full) and i not in inside:
-            yield [*full[:i], *full[i + 1 :]]
-            for other in others:
-                yield [*full[:i], other, *full[i + 1 :]]
-
-
-def visible(parser: Parser) -> list[str]:
-    """What a person reads without unfolding anything."""
-    return [finals(parser), *(p.text for p in parser.parts if isinstance(p, PreamblePart))]
-
-
-@pytest.mark.parametrize("name", STREAMS)
-def test_one_wrong_token_outside_the_answer_does_not_harm_it(name, vocabulary, likely):
-    before, final = vocabulary.ids(STREAMS[name]), vocabulary.text(FINAL)
-    seed = random.Random(name)
-    others = [*likely, *(seed.randrange(200_000) for _ in range(5))]
-    for ids in mutations(before, final, vocabulary.specials["<|return|>"], others):
-        shown = visible(parse(vocabulary, ids))
-        assert any(FINAL in text for text in shown), (shown, b"".join(map(vocabulary.piece, ids)))
-
-
-def test_a_wrong_token_within_the_answer_is_noticed_by_that_check(vocabulary):
-    """Negative control: the same look at a stream whose answer is changed, and at one that tells nothing, fails."""
-    before, final = vocabulary.ids(STREAMS["analysis"]), vocabulary.text(FINAL)
-    assert FINAL in finals(parse(vocabulary, before + final))
-    assert FINAL not in finals(parse(vocabulary, before + final[:3] + final[4:]))
-    assert FINAL not in finals(parse(vocabulary, vocabulary.ids("<|channel|>analysis<|message|>") + final))
 
 
 def test_the_check_of_events_can_fail(vocabulary):
@@ -461,3 +391,61 @@ def test_a_flood_of_one_control_token_leaves_a_bounded_header(name, vocabulary):
     events = [e for _ in range(5_000) for e in parser.feed(vocabulary.specials[name], b"")]
     check(parser, [*events, *parser.finish()])
     assert parser.parts == ()
+
+
+class Calls:
+    """Counts function calls, ours and Python's own: work that can be measured without a clock."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, frame, event, argument) -> None:
+        self.count += event in ("call", "c_call")
+
+
+def work(vocabulary, ids) -> int:
+    """Function calls for a stream."""
+    pieces = [(i, vocabulary.piece(i)) for i in ids]
+    parser, calls, before = Parser(vocabulary.specials, ["functions.x"]), Calls(), sys.getprofile()
+    sys.setprofile(calls)
+    try:
+        for token_id, piece in pieces:
+            parser.feed(token_id, piece)
+        parser.finish()
+    finally:
+        sys.setprofile(before)
+    return calls.count
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *CONTROL,
+        "word ",
+        "<|channel|><|message|>",
+        "<|start|>x<|constrain|>json",
+        "<|channel|>final<|message|><|channel|>final x",
+        "<|channel|>final<|message|> <|constrain|>json",
+        "<|end|> word",
+        "<|channel|>commentary to=xjson<|message|>{<|call|>",
+    ],
+)
+def test_work_is_linear_in_the_tokens(unit, vocabulary):
+    stream = vocabulary.ids(unit)
+    few, many = (work(vocabulary, stream * n) for n in (100, 1000))
+    assert many <= 10.5 * few + 100
+    assert many <= 400 * 1000 * len(stream)
+
+
+def test_that_count_sees_work_that_is_not():
+    def quadratic(n: int) -> int:
+        calls, before = Calls(), sys.getprofile()
+        sys.setprofile(calls)
+        try:
+            for i in range(n):
+                [abs(j) for j in range(i)]
+        finally:
+            sys.setprofile(before)
+        return calls.count
+
+    assert quadratic(300) > 10.5 * quadratic(30) + 100

@@ -247,6 +247,13 @@ class TestDeviations:
         assert "type f = () => any;" in ours
         assert "type f = (_: " in theirs
 
+    @pytest.mark.parametrize("blank", [" ", "\n\n"])
+    def test_instructions_of_blanks_are_none(self, encoding, blank):
+        assert render(Prompt((), instructions=blank)) == render(Prompt(()))
+        ours, theirs = developer_text(encoding, Prompt((), instructions=blank, tools=(ToolSpec("f", ""),)))
+        assert ours.startswith("# Tools")
+        assert theirs.startswith("# Instructions")
+
     def test_a_schema_nested_without_end_is_cut_off(self):
         schema: dict = {"type": "array"}
         schema["items"] = schema

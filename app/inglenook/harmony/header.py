@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from inglenook.core.events import Channel
+from inglenook.harmony.names import Names
 from inglenook.harmony.specials import ANALYSIS, COMMENTARY, FINAL
 
 
@@ -23,6 +24,17 @@ class Mark(Enum):
     TYPE = auto()  # <|constrain|>
     BODY = auto()  # a <|message|> before which no channel was found
     GAP = auto()  # the end of a message, or an end token within the header
+
+
+class Ending(Enum):
+    """Why a header ended without `<|message|>`."""
+
+    CUT = auto()  # the stream is over, maybe within a good header
+    LONG = auto()  # this cannot be a header
+    NEXT = auto()  # another header begins
+    END = auto()  # <|end|>
+    CALL = auto()  # <|call|>
+    STOP = auto()  # <|return|>, or the end of the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +75,31 @@ _ROLE_WORDS = re.compile(
     rb"(?P<channel>(?:" + _ANY_CHANNEL + rb")(?=[^a-z\s]|$))?"
 )
 _TYPE_WORDS = re.compile(rb"\s*(?:json|code)(?=\s*[{\[]|\s*$)")
+_FINAL_TYPE = re.compile(rb"\s*(?:json|code)")
+_FINAL_WORD = re.compile(rb"\s*" + FINAL.encode())
+_BARE_NAME = re.compile(rb"\s*(?:analysis|commentary)?\s*(?P<name>[A-Za-z0-9_.\-]+)(?:\s+(?:json|code))?\s*")
 _BEGUN = re.compile(rb"\s*(?:t|to|to=\S*|j|js|jso|json|c|co|cod|code)?\s*")
 
 
 class Header:
-    """The header that is being read. `initial`: of the first message; `cut`: the channel whose content it broke off."""
+    """The header that is being read.
 
-    def __init__(self, mark: Mark, *, initial: bool = False, cut: Channel | None = None) -> None:
+    `initial`: of the first message; `cut`: the channel whose content it broke off; `unanswered`: that was a final
+    answer before its first word; `names`: the tools there are.
+    """
+
+    def __init__(
+        self,
+        mark: Mark,
+        *,
+        initial: bool = False,
+        cut: Channel | None = None,
+        unanswered: bool = False,
+        names: Names | None = None,
+    ) -> None:
         self._fields: list[tuple[Mark, bytearray]] = [(mark, bytearray())]
+        self._unanswered = unanswered
+        self._names = names
         self._initial = initial
         self._cut = Channel.REASONING if cut is Channel.TOOL_CALL else cut
         self._size = 0
@@ -98,7 +127,7 @@ class Header:
     def begin(self, mark: Mark) -> None:
         """A control token begins another field."""
         last, text = self._fields[-1]
-        if last is Mark.BODY and not text and mark is not Mark.GAP:
+        if last is Mark.BODY and not text.strip() and mark is not Mark.GAP:
             self._fields.pop()
         if self.is_gap and self._size > LONGEST:
             text.clear()
@@ -126,7 +155,7 @@ class Header:
     def at_message(self) -> Target | None:
         """Where the content goes that `<|message|>` begins; None if no field says so."""
         words = [(mark, text) for mark, text in reversed(self._fields) if mark is not Mark.BODY]
-        name = next((n for _, text in words if (n := _last_name(text))), b"")
+        name = next((n for _, text in words if (n := _last_name(text))), b"") or self._name_without_to()
         if name and name not in _NOT_TOOLS:
             return Target(Channel.TOOL_CALL, name.decode())
         role = next((bytes(text).strip() for mark, text in words if mark in (Mark.ROLE, Mark.GAP)), b"")
@@ -140,27 +169,26 @@ class Header:
         unnamed = all(mark is not Mark.CHANNEL for mark, _ in self._fields)
         return Target(None) if unnamed and _STRANGER.match(role) else None
 
-    def without_message(self, *, ended: bool = True, answer: bool = False) -> tuple[Target, bytes] | None:
+    def without_message(self, ending: Ending, *, answer: bool = False) -> tuple[Target, bytes] | None:
         """Where the content goes, and its bytes, if the header was none; None if there is no content in it.
 
-        `ended`: an end token came, or the header is too long; else the stream was cut off, maybe within a good header.
         `answer`: the turn ends without one, so text that would be dropped is taken for it.
         """
+        if (text := self._answer_text(ending)) is not None:
+            return (Target(Channel.FINAL), text) if text.strip() else None
         channel, name, role, content = self._split()
         marks = {mark for mark, _ in self._fields}
         if name == b"" or name in _NOT_TOOLS:
             target = self._untold(channel, role, marks, answer=answer)
         else:
             target = Target(Channel.TOOL_CALL, name.decode())
-        if answer and channel == FINAL.encode() and Mark.TYPE not in marks and not content.strip():
-            target, content = Target(Channel.FINAL), self._after_channel()  # the answer is a word of the format
         if target is None or not content.strip():
             return None
         if Mark.BODY in marks:
             return None if content.strip() in _WORDS and not answer else (target, bytes(content))
         if not channel and Mark.CHANNEL in marks and any(word.startswith(content.strip()) for word in _CHANNELS):
             return None
-        if not ended and self._may_be_begun(target, channel, content, marks):
+        if ending is Ending.CUT and self._may_be_begun(target, channel, content, marks):
             return None
         return target, bytes(content)
 
@@ -191,13 +219,38 @@ class Header:
             content += text[found.end() :] if found else text
         return channel, name, role, content
 
-    def _after_channel(self) -> bytearray:
-        """All text after the word `final` that follows `<|channel|>`."""
+    def _answer_text(self, ending: Ending) -> bytes | None:
+        """All text as an answer, if one wrong token within or before `<|message|>` is the likeliest cause; else None.
+
+        The answer may begin with words of the format (`json`, `to=you`), and is shown whole: to hide it, or to run it
+        as a call, would be worse than such a word too much.
+        """
+        texts = [bytes(text) for _, text in self._fields]
         marks = [mark for mark, _ in self._fields]
-        if Mark.CHANNEL not in marks:
-            return bytearray()
-        texts = [text for _, text in self._fields[marks.index(Mark.CHANNEL) :]]
-        return bytearray().join([texts[0].partition(FINAL.encode())[2], *texts[1:]])
+        if self._unanswered and ending in (Ending.LONG, Ending.STOP) and Mark.BODY not in marks:
+            return b"".join(texts)  # the control token that began this header is the wrong one
+        if ending in (Ending.CUT, Ending.CALL) or Mark.BODY in marks or Mark.CHANNEL not in marks:
+            return None
+        at = marks.index(Mark.CHANNEL)
+        found = _FINAL_WORD.match(texts[at])
+        if found is None:
+            return None
+        texts[at] = texts[at][found.end() :]
+        if marks[at + 1 : at + 2] == [Mark.TYPE] and texts[at] == b" ":  # the format has a blank before <|constrain|>
+            texts[at] = b""
+            if typed := _FINAL_TYPE.match(texts[at + 1]):
+                texts[at + 1] = texts[at + 1][typed.end() :]
+        return b"".join(texts[at:])
+
+    def _name_without_to(self) -> bytes:
+        """The known tool that the header names in the place of a recipient, without `to=` before it."""
+        if self._names is None:
+            return b""
+        for mark, text in reversed(self._fields):
+            found = _BARE_NAME.fullmatch(text) if mark is Mark.CHANNEL else None
+            if found and (name := self._names.match(found["name"].decode())):
+                return name.encode()
+        return b""
 
     def _untold(self, channel: bytes, role: bytes, marks: set[Mark], *, answer: bool) -> Target | None:
         if channel:

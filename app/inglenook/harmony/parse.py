@@ -8,14 +8,16 @@ not shown and no answer is lost; the rules are at `Parser`. Time is linear in th
 from __future__ import annotations
 
 import codecs
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from inglenook.core.events import Channel, HarmonyEvent, PartDelta, PartEnded, PartStarted
 from inglenook.core.messages import Part, PreamblePart, ReasoningPart, TextPart, ToolCallPart
 from inglenook.harmony import specials as s
-from inglenook.harmony.header import Header, Mark, Target
+from inglenook.harmony.header import Ending, Header, Mark, Target
+from inglenook.harmony.names import Names
 
 _NOTHING: tuple[HarmonyEvent, ...] = ()
+_ENDINGS = {s.END: Ending.END, s.CALL: Ending.CALL}
 _Utf8 = codecs.getincrementaldecoder("utf-8")
 
 
@@ -23,7 +25,8 @@ class Parser:
     """Turns one generation's tokens into events and parts. It begins after the prompt's `<|start|>assistant`.
 
     Good streams give what they say. Otherwise:
-    - the recipient decides that a message is a call, on whatever channel; a channel is known by its first or last
+    - the recipient decides that a message is a call, on whatever channel; its name is the known one that it means, if
+      there is one (see `harmony.names`), else as it was written; a channel is known by its first or last
       letters in the header; text under an unknown channel is reasoning;
     - text without any markup is the final answer; so is `assistant` without a channel;
     - a header that does not end is content from where it stopped making sense, after `header.LONGEST` bytes at most;
@@ -33,13 +36,18 @@ class Parser:
       message if nothing else is left for an answer: silence is worse.
     """
 
-    def __init__(self, specials: Mapping[str, int]) -> None:
-        """`specials`: ids of the vocabulary's control tokens by name (`ModelInfo.specials`)."""
+    def __init__(self, specials: Mapping[str, int], recipients: Iterable[str] = ()) -> None:
+        """`specials`: ids of the vocabulary's control tokens by name (`ModelInfo.specials`).
+
+        `recipients`: the tools there are, as a call names them (`functions.weather`, `python`).
+        """
+        known = frozenset(recipients)
+        self._known = Names(known) if known else None
         self._names = {token_id: name for name, token_id in specials.items()}
         self._decoder = _Utf8("replace")
         self._decode = self._decoder.decode
         self._told: list[tuple[Target, list[str]]] = []
-        self._header: Header | None = Header(Mark.ROLE, initial=True)
+        self._header: Header | None = Header(Mark.ROLE, initial=True, names=self._known)
         self._target = Target(None)  # of the content that is being read
         self._chunks: list[str] | None = None  # of the open part
         self._fed = False  # whether the content has any bytes
@@ -91,18 +99,18 @@ class Parser:
         """The stream is over, by a stop token or cut off. Feeding more begins at a new header."""
         events: list[HarmonyEvent] = []
         if self._header is not None:
-            if found := self._header.without_message(ended=False):
+            if found := self._header.without_message(Ending.CUT):
                 self._recover(*found, events)
             self._header = None
         self._close(events)
-        self._header = Header(Mark.GAP)
+        self._header = Header(Mark.GAP, names=self._known)
         if self._returned and not self._answered:
             self._malformed += 1
             thought = "".join(self._told[-1][1])
             self._begin(Target(Channel.FINAL), events)
             self._content(thought.encode(), events)
             self._close(events)
-            self._header = Header(Mark.GAP)
+            self._header = Header(Mark.GAP, names=self._known)
             self._stopped_by = s.RETURN
         return events
 
@@ -118,11 +126,11 @@ class Parser:
             self._malformed += 1
         self._header.add(piece)
         if self._header.is_too_long:
-            if found := self._header.without_message():
+            if found := self._header.without_message(Ending.LONG):
                 self._recover(*found, events)
             else:
                 self._malformed += 1
-                self._header = Header(Mark.GAP)
+                self._header = Header(Mark.GAP, names=self._known)
         return events
 
     def _control_in_content(self, name: str, events: list[HarmonyEvent]) -> None:
@@ -135,32 +143,46 @@ class Parser:
             else:
                 self._returned = name == s.RETURN and self._target.channel is Channel.REASONING
                 self._close(events)
-                self._header = Header(Mark.GAP)
+                self._header = Header(Mark.GAP, names=self._known)
         elif name in (s.START, s.CHANNEL):
             self._malformed += not self._over
             cut = None if self._over else self._target.channel
+            unanswered = cut is Channel.FINAL and not self._fed
             self._close(events)
-            self._header = Header(Mark.ROLE if name == s.START else Mark.CHANNEL, cut=cut)
+            mark = Mark.ROLE if name == s.START else Mark.CHANNEL
+            self._header = Header(mark, cut=cut, unanswered=unanswered, names=self._known)
+        elif name == s.CONSTRAIN and self._is_blank_answer():
+            self._malformed += 1  # the header goes on after a <|message|> too much
+            self._close(events)
+            self._header = Header(Mark.CHANNEL, names=self._known)
+            self._header.add(s.FINAL.encode())
+            self._header.begin(Mark.TYPE)
         else:
             self._malformed += 1
+
+    def _is_blank_answer(self) -> bool:
+        """Whether a final answer has begun, of at most two tokens, and they are blank."""
+        if self._target.channel is not Channel.FINAL or self._over or self._chunks is None or len(self._chunks) > 2:
+            return False
+        return not self._fed or (bool(self._chunks) and not "".join(self._chunks).strip())
 
     def _control_in_header(self, header: Header, name: str, events: list[HarmonyEvent]) -> None:
         if name == s.MESSAGE:
             self._message(header, events)
         elif name == s.START:
-            found = header.without_message() if not header.is_gap else None
+            found = header.without_message(Ending.NEXT) if not header.is_gap else None
             if found:
                 self._recover(*found, events)
                 self._close(events)
             if found or header.is_gap:
-                self._header = Header(Mark.ROLE)
+                self._header = Header(Mark.ROLE, names=self._known)
             else:
                 header.begin(Mark.ROLE)
         elif name == s.CHANNEL:
-            if header.has_body and (found := header.without_message()):
+            if header.has_body and (found := header.without_message(Ending.NEXT)):
                 self._recover(*found, events)
                 self._close(events)
-                self._header = Header(Mark.CHANNEL)
+                self._header = Header(Mark.CHANNEL, names=self._known)
             else:
                 header.begin(Mark.CHANNEL)
         elif name == s.CONSTRAIN:
@@ -183,7 +205,7 @@ class Parser:
 
     def _end_in_header(self, header: Header, name: str, events: list[HarmonyEvent]) -> None:
         self._malformed += 1
-        found = header.without_message(answer=name == s.RETURN and not self._answered)
+        found = header.without_message(_ENDINGS.get(name, Ending.STOP), answer=name == s.RETURN and not self._answered)
         call = header.call_without_arguments() if name == s.CALL and not found else None
         if found:
             self._recover(*found, events)
@@ -192,9 +214,9 @@ class Parser:
         if found or call:
             self._returned = name == s.RETURN and self._target.channel is Channel.REASONING
             self._close(events)
-            self._header = Header(Mark.GAP)
+            self._header = Header(Mark.GAP, names=self._known)
         elif header.is_gap:
-            self._header = Header(Mark.GAP)
+            self._header = Header(Mark.GAP, names=self._known)
         else:
             header.begin(Mark.GAP)
         if name != s.END:
@@ -210,8 +232,12 @@ class Parser:
         """Content begins. Calls and answers are told even if they stay empty, reasoning and preambles are not."""
         self._header = None
         self._target = target
+        if self._known is not None and target.channel is Channel.TOOL_CALL:
+            name = self._known.match(target.name) or target.name
+            self._malformed += name != target.name
+            self._target = Target(Channel.TOOL_CALL, name)
         self._fed = self._over = False
-        if target.channel in (Channel.FINAL, Channel.TOOL_CALL):
+        if self._target.channel in (Channel.FINAL, Channel.TOOL_CALL):
             self._open(events)
 
     def _open(self, events: list[HarmonyEvent]) -> list[str]:

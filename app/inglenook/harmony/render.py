@@ -1,10 +1,11 @@
 """A conversation as the segments that a gpt-oss model continues.
 
 The text between control tokens equals what openai-harmony renders, token for token, with deviations where that library
-is wrong. Here it is one: old reasoning leaves the prompt once its turn has a final answer, whatever came between (the
-library drops it only before the first answer, and not at all while tools are being called). For those in tool
-declarations see `harmony.tools`. Nothing here depends on the clock or on the order of anything but the messages, so
-that the prompt of the next turn begins with the one of this turn and the engine's cache is used.
+is wrong. Here it is one: old reasoning, and the calls of builtin tools that belong to it, leave the prompt once the
+turn has a final answer, whatever came between (the library drops them only before the first answer, and not at all
+while tools are being called). For those in tool declarations see `harmony.tools`. Nothing here depends on the clock or
+on the order of anything but the messages, so that the prompt of the next turn begins with the one of this turn and the
+engine's cache is used.
 """
 
 from __future__ import annotations
@@ -21,15 +22,19 @@ from inglenook.core.messages import (
 )
 from inglenook.core.prompt import Ids, Prompt, Segment, Special, Text
 from inglenook.harmony import specials
-from inglenook.harmony.tools import tools_section
+from inglenook.harmony.tools import Declared, builtins_section, formats_section, tools_section
 
 IDENTITY = "You are ChatGPT, a large language model trained by OpenAI."
 """The line that the model was trained with; who it is to be otherwise is said in the instructions."""
 
 KNOWLEDGE_CUTOFF = "2024-06"
 
+_BUILTINS = ("python", "browser")
+"""Namespaces of calls on the analysis channel also where a prompt does not declare them any more."""
+_NOTHING = Declared()
 
-def render(prompt: Prompt, vocabulary: str = "") -> tuple[Segment, ...]:
+
+def render(prompt: Prompt, vocabulary: str = "", declared: Declared = _NOTHING) -> tuple[Segment, ...]:
     """Segments of the whole prompt, ending where the model is to go on: after `<|start|>assistant`.
 
     Reasoning is kept only after the last final answer. There, an answer that called a tool is repeated with the very
@@ -37,9 +42,9 @@ def render(prompt: Prompt, vocabulary: str = "") -> tuple[Segment, ...]:
     our headers is not quite the model's own. Everything else is rendered from the parts, so that an answer cut off
     anywhere is well-formed. Texts are neither empty nor adjacent to each other.
     """
-    out = _Segments()
-    out.message("system", _system(prompt))
-    if developer := _developer(prompt):
+    out = _Segments(frozenset([*_BUILTINS, *(specials.safe_name(b.name) for b in declared.builtins)]))
+    out.message("system", _system(prompt, declared))
+    if developer := _developer(prompt, declared):
         out.message("developer", developer)
     last_final = _last_final(prompt.messages)
     for i, message in enumerate(prompt.messages):
@@ -49,7 +54,7 @@ def render(prompt: Prompt, vocabulary: str = "") -> tuple[Segment, ...]:
             out.sampled_call(message)
         else:
             for j, part in enumerate(message.parts):
-                if not isinstance(part, ReasoningPart) or (i, j) > last_final:
+                if not out.is_reasoning(part) or (i, j) > last_final:
                     out.part(part)
     out.special(specials.START)
     out.text("assistant")
@@ -57,10 +62,20 @@ def render(prompt: Prompt, vocabulary: str = "") -> tuple[Segment, ...]:
 
 
 class _Segments:
-    """Collects segments, joining texts: ordinary text is tokenized as a whole."""
+    """Collects segments, joining texts: ordinary text is tokenized as a whole.
 
-    def __init__(self) -> None:
+    `builtins`: the namespaces whose calls and results belong to the reasoning.
+    """
+
+    def __init__(self, builtins: frozenset[str]) -> None:
         self.segments: list[Segment] = []
+        self._builtins = builtins
+
+    def is_reasoning(self, part: Part) -> bool:
+        """Whether the part goes to the analysis channel."""
+        if isinstance(part, ToolCallPart | ToolResultPart):
+            return specials.safe_name(part.name).split(".")[0] in self._builtins
+        return isinstance(part, ReasoningPart)
 
     def special(self, name: str) -> None:
         self.segments.append(Special(name))
@@ -75,22 +90,29 @@ class _Segments:
             self.segments.append(Text(text))
 
     def message(self, author: str, content: str, channel: str = "", end: str = specials.END) -> None:
-        """A whole message. `author` may carry a recipient (`name to=other`); a call has JSON as its content."""
+        """A whole message. `author` may carry a recipient (`name to=other`).
+
+        The content of a call is JSON; that of a builtin tool's has the type `code`, as the model was trained.
+        """
         self.special(specials.START)
         self.text(author)
         if channel:
             self.special(specials.CHANNEL)
             self.text(channel)
         if end == specials.CALL:
-            self.text(" ")
-            self.special(specials.CONSTRAIN)
-            self.text("json")
+            if channel == specials.ANALYSIS:
+                self.text(" code")
+            else:
+                self.text(" ")
+                self.special(specials.CONSTRAIN)
+                self.text("json")
         self.special(specials.MESSAGE)
         self.text(content)
         self.special(end)
 
     def part(self, part: Part) -> None:
         """A part of an answer, or a tool's result, as a message of its own."""
+        tools_channel = specials.ANALYSIS if self.is_reasoning(part) else specials.COMMENTARY
         match part:
             case ReasoningPart(text):
                 self.message("assistant", text, specials.ANALYSIS)
@@ -100,9 +122,9 @@ class _Segments:
                 self.message("assistant", text, specials.FINAL)
             case ToolCallPart(name, arguments):
                 recipient = specials.safe_name(name)
-                self.message(f"assistant to={recipient}", arguments, specials.COMMENTARY, end=specials.CALL)
+                self.message(f"assistant to={recipient}", arguments, tools_channel, end=specials.CALL)
             case ToolResultPart(name, content):
-                self.message(f"{specials.safe_name(name)} to=assistant", content, specials.COMMENTARY)
+                self.message(f"{specials.safe_name(name)} to=assistant", content, tools_channel)
 
     def sampled_call(self, message: Message) -> None:
         """An answer that ended in a call, from its ids: whichever stop token came last, the history says `<|call|>`."""
@@ -122,7 +144,7 @@ def without_surrogates(text: str) -> str:
     return text
 
 
-def _system(prompt: Prompt) -> str:
+def _system(prompt: Prompt, declared: Declared) -> str:
     facts = [IDENTITY, f"Knowledge cutoff: {KNOWLEDGE_CUTOFF}"]
     if prompt.date:
         facts.append(f"Current date: {prompt.date}")
@@ -130,15 +152,18 @@ def _system(prompt: Prompt) -> str:
     channels += " Channel must be included for every message."
     if prompt.tools:
         channels += f"\nCalls to these tools must go to the commentary channel: '{specials.FUNCTIONS}'."
-    return "\n\n".join(["\n".join(facts), f"Reasoning: {prompt.effort.value}", channels])
+    builtins = [builtins_section(declared.builtins)] if declared.builtins else []
+    return "\n\n".join(["\n".join(facts), f"Reasoning: {prompt.effort.value}", *builtins, channels])
 
 
-def _developer(prompt: Prompt) -> str:
+def _developer(prompt: Prompt, declared: Declared) -> str:
     sections = []
     if prompt.instructions.strip():
         sections += ["# Instructions", prompt.instructions]
     if prompt.tools:
         sections.append(tools_section(prompt.tools))
+    if declared.formats:
+        sections.append(formats_section(declared.formats))
     return "\n\n".join(sections)
 
 

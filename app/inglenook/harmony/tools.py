@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -22,15 +23,77 @@ MAX_DEPTH = 64
 _PLAIN_TYPES = {"string": "string", "number": "number", "integer": "number", "boolean": "boolean"}
 
 
+@dataclass(frozen=True, slots=True)
+class Builtin:
+    """A tool that the system message declares: the model was trained to call it while it reasons.
+
+    `name` is its namespace (`python`, `browser`). Without `functions` it is called by that name alone, with code as its
+    argument. The description must say what is true here; the one in openai-harmony is of another place.
+    """
+
+    name: str
+    description: str
+    functions: tuple[ToolSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFormat:
+    """A JSON schema by which the final answer is to be written; `description` in one or more lines, or none."""
+
+    name: str
+    schema: Mapping[str, Any]
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a prompt declares beside its function tools."""
+
+    builtins: tuple[Builtin, ...] = ()
+    formats: tuple[ResponseFormat, ...] = ()
+
+
 def tools_section(tools: Sequence[ToolSpec]) -> str:
     """The `# Tools` section of the developer message, declaring `tools` in the namespace `functions`."""
-    lines = ["# Tools\n", f"## {FUNCTIONS}\n", f"namespace {FUNCTIONS} {{\n"]
+    return "\n".join(["# Tools\n", f"## {FUNCTIONS}\n", *_namespace(FUNCTIONS, tools)])
+
+
+def builtins_section(builtins: Sequence[Builtin]) -> str:
+    """The `# Tools` section of the system message, in the order of names, as openai-harmony has it."""
+    sections = []
+    for builtin in sorted(builtins, key=lambda b: b.name):
+        name, lines = safe_name(builtin.name), _lines(builtin.description)
+        if builtin.functions:
+            lines = [*map("// {}".format, lines), *_namespace(name, builtin.functions)]
+        sections.append("\n".join([f"## {name}\n", *lines]))
+    return "\n\n".join(["# Tools", *sections])
+
+
+def formats_section(formats: Sequence[ResponseFormat]) -> str:
+    """The `# Response Formats` section, the last of the developer message (openai/harmony, docs/format.md)."""
+    sections = ["# Response Formats"]
+    for one in formats:
+        comment = _comment(one.description, "") if one.description else ""
+        sections.append(f"## {safe_name(one.name)}\n\n{comment}{_json(one.schema)}")
+    return "\n\n".join(sections)
+
+
+def recipients(tools: Sequence[ToolSpec], builtins: Sequence[Builtin] = ()) -> tuple[str, ...]:
+    """What the calls of these tools are addressed to."""
+    names = [f"{FUNCTIONS}.{safe_name(tool.name)}" for tool in tools]
+    for builtin in builtins:
+        name = safe_name(builtin.name)
+        names += [f"{name}.{safe_name(f.name)}" for f in builtin.functions] or [name]
+    return tuple(names)
+
+
+def _namespace(name: str, tools: Sequence[ToolSpec]) -> list[str]:
+    lines = [f"namespace {name} {{\n"]
     for tool in tools:
         lines += [f"// {line}" for line in _lines(tool.description)]
         argument = f"_: {typescript(tool.parameters)}" if _takes_arguments(tool.parameters) else ""
         lines.append(f"type {safe_name(tool.name)} = ({argument}) => any;\n")
-    lines.append(f"}} // namespace {FUNCTIONS}")
-    return "\n".join(lines)
+    return [*lines, f"}} // namespace {name}"]
 
 
 def typescript(schema: Any, indent: str = "", depth: int = 0) -> str:
