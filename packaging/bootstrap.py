@@ -298,6 +298,7 @@ def run_checks() -> int:
 
 def run_soak(arguments: Sequence[str]) -> int:
     """The long tests."""
+    os.environ.setdefault("INGLENOOK_EXPLORE", "1")  # see tests/conftest.py
     options = ("-o", "norecursedirs=.* data", "-o", "timeout=3600")  # neither left out nor held to minutes
     return _timed("soak", [str(PYTHON), "-m", "pytest", "tests/soak", *options, *arguments])[0]
 

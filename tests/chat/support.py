@@ -85,7 +85,8 @@ class Bench:
         return conversation_id
 
     def stored(self, conversation_id: str) -> Tree:
-        """What another program would find in the file."""
+        """What another program finds in the file once the writer has caught up: an event comes before its commit."""
+        self.store.flush()
         other = SqliteStore(self.file)
         try:
             return other.tree(conversation_id)
