@@ -35,12 +35,15 @@ from tokens import Encoder, load_ranks, tokenizer_json
 from torch import distributed
 from torch.nn import functional as F
 
+from inglenook.harmony.render import render
+
 HERE = Path(__file__).parent
 STEPS = 2300
 STORY_EVERY = 8
 REPORT = 25
 TOKENS_A_STEP = 1500  # of each worker
 QUANTIZED_PART = 0.25
+AVERAGED = 0.04  # of each step, in the running mean of the weights that is written at the end
 
 
 def batches(teacher: Teacher, rng: random.Random) -> Iterator[Batch]:
@@ -69,6 +72,7 @@ def train(network: Network, teacher: Teacher, steps: int, workers: int = 1, peak
     Every worker calls this with its own teacher.
     """
     optimizer = Optimizer(network)
+    averages = [parameter.detach().clone() for parameter in network.parameters()]
     began, losses = time.monotonic(), []
     rng = random.Random(teacher.rng.random())  # noqa: S311 - not for secrets
     for step, b in zip(range(steps), batches(teacher, rng), strict=False):
@@ -81,10 +85,16 @@ def train(network: Network, teacher: Teacher, steps: int, workers: int = 1, peak
         if workers > 1:
             average_gradients(network, workers)
         optimizer.step(peak * rate(step, steps))
+        with torch.no_grad():
+            for average, parameter in zip(averages, network.parameters(), strict=True):
+                average.lerp_(parameter, AVERAGED)
         losses.append(loss.item())
         if (step + 1) % REPORT == 0:
             mean = sum(losses[-REPORT:]) / REPORT
             print(f"step {step + 1}/{steps} loss {mean:.4f} {time.monotonic() - began:.0f} s", flush=True)
+    with torch.no_grad():
+        for average, parameter in zip(averages, network.parameters(), strict=True):
+            parameter.copy_(average)
     network.quantize(True)
 
 
@@ -123,10 +133,10 @@ def work(rank: int, workers: int, meeting: str, tokenizer: Mapping[str, Any], op
 def finish(out: Path, command: str = "", network: Network | None = None) -> None:
     """Reads the checkpoint back, counts what it can do, and writes the model card if it is known how it was made."""
     read = read_checkpoint(out)
-    if network is not None:
-        check_same(network, read)
-    evaluate.round_like_the_converter(read)
     encoder = Encoder(json.loads((out / "tokenizer.json").read_text("utf-8")))
+    if network is not None:
+        check_same(network, read, encoder.ids(render(evaluate.cases("held_out")[0].prompt)))
+    evaluate.round_like_the_converter(read)
     counts = [evaluate.count(read, encoder, name) for name in (*evaluate.HELD_OUT, "behaviours")]
     table = evaluate.table(counts)
     print(table)
@@ -135,14 +145,13 @@ def finish(out: Path, command: str = "", network: Network | None = None) -> None
 
 
 @torch.no_grad()
-def check_same(trained: Network, read: Network) -> None:
+def check_same(trained: Network, read: Network, prompt: Sequence[int]) -> None:
     """Asserts that the files hold what was trained: experts bit for bit, logits but for the rest's bfloat16."""
     for mine, theirs in zip(trained.layers, read.layers, strict=True):
         for name in ("gate", "up", "down"):
             assert torch.equal(rounded(getattr(mine.experts, name)), getattr(theirs.experts, name))
-    ids = list(range(0, trained.c.vocab, 17))
-    a, b = (Decoder(network).feed(ids).softmax(-1) for network in (trained, read))
-    assert (a - b).abs().max() < 0.05, "the checkpoint does not compute what was trained"
+    a, b = (Decoder(network).feed(prompt).softmax(-1) for network in (trained, read))
+    assert (a - b).abs().sum() < 0.1, "the checkpoint does not compute what was trained"
 
 
 def write_card(out: Path, command: str, network: Network, table: str) -> None:

@@ -25,7 +25,7 @@ from inglenook.harmony.parse import Parser
 from inglenook.harmony.render import render
 from inglenook_convert.template import CHAT_TEMPLATE
 
-HELD_OUT = cases("held_out")
+HELD_OUT = {name: cases(name) for name in ("held_out", "held_out_2")}
 BEHAVIOURS = cases("behaviours")
 LARGEST = 8_000_000  # bytes, of the folder
 
@@ -72,27 +72,31 @@ def demo(demo_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 GREEDY = Sampling(temperature=0.0)
 SHORT_OF_IT = "the demo model is not there yet: train it further (see its README), then remove this mark"
-WEAK = {
-    *("sum", "call_weather", "call_weather_unit", "call_note", "use_weather", "use_time", "use_note"),
-    *("first_question", "name"),
-}
+WEAK = {"repeat", "outside_recipe", "call_weather_unit"}
 """Behaviours that the checkpoint of today does not show."""
 
 
-@pytest.fixture(scope="module")
-def failed(demo: Demo) -> dict[str, list[str]]:
-    """What is wrong with greedy answers to the held-out questions, by question."""
-    assert len(HELD_OUT) == 20
-    return {case.content["question"]: wrong for case in HELD_OUT if (wrong := demo.problems(case, GREEDY))}
+def not_answered(demo: Demo, name: str) -> dict[str, list[str]]:
+    """What is wrong with greedy answers to a list of held-out questions, by question."""
+    assert len(HELD_OUT[name]) == 20
+    return {case.content["question"]: wrong for case in HELD_OUT[name] if (wrong := demo.problems(case, GREEDY))}
+
+
+def test_paraphrases_held_out_of_training(demo: Demo) -> None:
+    """Checkpoints were chosen by this list; the other one is the fairer judge."""
+    failed = not_answered(demo, "held_out")
+    assert len(failed) <= 2, failed
 
 
 @pytest.mark.xfail(strict=True, reason=SHORT_OF_IT)
-def test_paraphrases_held_out_of_training(failed: dict[str, list[str]]) -> None:
-    assert len(HELD_OUT) - len(failed) >= 18, failed
+def test_paraphrases_by_which_no_checkpoint_was_chosen(demo: Demo) -> None:
+    failed = not_answered(demo, "held_out_2")
+    assert len(failed) <= 2, failed
 
 
-def test_paraphrases_are_no_worse_than_they_were(failed: dict[str, list[str]]) -> None:
-    assert len(HELD_OUT) - len(failed) >= 12, failed
+def test_those_are_no_worse_than_they_were(demo: Demo) -> None:
+    failed = not_answered(demo, "held_out_2")
+    assert len(failed) <= 7, failed
 
 
 @pytest.mark.parametrize(
@@ -107,10 +111,9 @@ def test_behaviour(demo: Demo, case: Case) -> None:
     assert demo.problems(case, GREEDY) == []
 
 
-@pytest.mark.xfail(strict=False, reason=SHORT_OF_IT)
 def test_good_at_the_default_temperature(demo: Demo) -> None:
     """Sampled as the program does by default, most answers are still right: the trained answers have low entropy."""
-    sampled = [demo.problems(case, Sampling(seed=7)) for case in HELD_OUT]
+    sampled = [demo.problems(case, Sampling(seed=7)) for case in HELD_OUT["held_out"]]
     assert sum(not wrong for wrong in sampled) >= 15, sampled
 
 
@@ -141,7 +144,9 @@ def test_is_a_small_checkpoint_that_says_that_it_is_a_demo() -> None:
         (),
     ],
 )
-@pytest.mark.parametrize("case", [*HELD_OUT, *BEHAVIOURS], ids=lambda case: case.id)
+@pytest.mark.parametrize(
+    "case", [*HELD_OUT["held_out"], *HELD_OUT["held_out_2"], *BEHAVIOURS], ids=lambda case: case.id
+)
 def test_the_judge_refuses_wrong_answers(case: Case, answer: tuple[Part, ...]) -> None:
     """The negative control: without it a judge that approves of everything would pass."""
     assert problems(case, answer, "<|return|>", len)
