@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from inglenook.core.inference import ModelSpec
-from inglenook.engine.protocol import Count, Load
+from inglenook.engine.protocol import Ahead, Count, Load
 from inglenook.engine.schedule import ClientLine, Job, Schedule
 
 MODEL = ModelSpec("x")
@@ -75,3 +75,38 @@ def test_cancel_of_waiting_jobs_gives_them_back(schedule: Schedule, interrupts: 
     assert not schedule.has_counts
     assert schedule.next() is other
     assert interrupts == [False]
+
+
+def ahead(schedule: Schedule, client: ClientLine, number: int) -> Job:
+    job = Job(client, Ahead(number, MODEL, ()))
+    schedule.add(job)
+    return job
+
+
+def test_work_ahead_comes_last(schedule: Schedule):
+    client = line()
+    later, job, count = ahead(schedule, client, 1), add(schedule, client, 2), add(schedule, client, 3, count=True)
+    assert [schedule.next() for _ in range(3)] == [count, job, later]
+
+
+def test_other_work_stops_work_ahead(schedule: Schedule, interrupts: list[bool]):
+    a, b = line(), line()
+    running = ahead(schedule, a, 1)
+    assert schedule.next() is running
+    add(schedule, a, 2, count=True)
+    ahead(schedule, a, 3)
+    assert not running.cancelled  # these can wait, or are served in between
+    job = add(schedule, b, 1)
+    assert running.cancelled
+    assert schedule.next_count() is not None
+    assert schedule.next() is job
+    add(schedule, a, 4)
+    assert not job.cancelled
+    assert interrupts == [False, True, False]
+
+
+def test_work_ahead_that_waits_can_be_cancelled(schedule: Schedule):
+    client = line()
+    job, later = add(schedule, client, 1), ahead(schedule, client, 2)
+    assert schedule.cancel(client, 2) == [later]
+    assert schedule.next() is job

@@ -112,6 +112,13 @@ class InferenceService(Protocol):
         """Loads a model ahead of use: events are `Loading` and `Finished`."""
         ...
 
+    def prefill(self, model: ModelSpec, segments: Sequence[Segment]) -> Generation:
+        """Evaluates a prompt that is likely to come, so that less is left to do then: events `Prefill` and `Finished`.
+
+        Only while `model` is loaded and nothing else is asked for; other work cancels it. What was evaluated stays.
+        """
+        ...
+
     def unload(self) -> None:
         """Ends the engine process if this client is its only one, so that its memory is free."""
         ...

@@ -90,6 +90,10 @@ class PrefixCache:
             return 0
         return length
 
+    def holds(self, prompt: Sequence[int]) -> bool:
+        """Whether all of `prompt` is in the cache, so that there is nothing to evaluate ahead."""
+        return common_prefix(self._tokens, prompt) == len(prompt)
+
     def extend(self, tokens: Sequence[int]) -> None:
         """Notes that `tokens` were evaluated at the end."""
         self._tokens += tokens

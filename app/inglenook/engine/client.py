@@ -17,7 +17,7 @@ from inglenook.core.inference import EngineState, EngineStatus, GenerateRequest,
 from inglenook.core.prompt import Segment
 from inglenook.engine.generation import EngineGeneration, Reply
 from inglenook.engine.launch import describe
-from inglenook.engine.protocol import Bench, Count, Load, Run
+from inglenook.engine.protocol import Ahead, Bench, Count, Load, Run
 from inglenook.engine.supervise import CLOSED, Supervisor
 
 __all__ = ["EngineClient", "describe"]
@@ -45,6 +45,12 @@ class EngineClient:
         """See `InferenceService.load`."""
         generation = EngineGeneration(next(self._numbers), self._supervisor.cancel)
         self._supervisor.request(Load(generation.number, model), generation)
+        return generation
+
+    def prefill(self, model: ModelSpec, segments: Sequence[Segment]) -> EngineGeneration:
+        """See `InferenceService.prefill`."""
+        generation = EngineGeneration(next(self._numbers), self._supervisor.cancel)
+        self._supervisor.request(Ahead(generation.number, model, tuple(segments)), generation)
         return generation
 
     def unload(self) -> None:

@@ -18,7 +18,7 @@ from inglenook.core.events import EngineEvent, Tokens
 from inglenook.core.inference import EngineStatus, GenerateRequest, ModelSpec
 from inglenook.core.prompt import Segment
 
-VERSION = 1  # raise it when a message changes
+VERSION = 2  # raise it when a message changes
 _NAME = "inglenook engine"
 
 
@@ -36,6 +36,15 @@ class Load:
 
     id: int
     model: ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """Evaluate a prompt that is likely to come, when there is nothing else to do; reports as for `Run`."""
+
+    id: int
+    model: ModelSpec
+    segments: tuple[Segment, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +68,7 @@ class Bench:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """End this client's generation, load or benchmark `id` soon."""
+    """End this client's generation, load, work ahead or benchmark `id` soon."""
 
     id: int
 
@@ -71,7 +80,7 @@ class Leave:
     idle_seconds: float
 
 
-Command = Run | Load | Count | Bench | Cancel | Leave
+Command = Run | Load | Ahead | Count | Bench | Cancel | Leave
 
 
 @dataclass(frozen=True, slots=True)

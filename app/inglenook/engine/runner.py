@@ -8,26 +8,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from inglenook.core.errors import ErrorInfo, UserError
-from inglenook.core.events import EngineEvent, Finished, GenerationStats, Loading, Prefill, StopReason
+from inglenook.core.events import EngineEvent, Finished, Loading, StopReason
 from inglenook.core.i18n import N_
 from inglenook.core.inference import EngineState, EngineStatus, GenerateRequest, ModelSpec
 from inglenook.engine import llama
-from inglenook.engine.llama import DecodeError, LoadCancelled
+from inglenook.engine.generating import Generating, JobCancelled
+from inglenook.engine.llama import LoadCancelled
 from inglenook.engine.loaded import Identity, Loaded, Vocabulary, check_model_file
-from inglenook.engine.protocol import Answer, Bench, Count, Happened, Load, Run
-from inglenook.engine.sampling import Sampler
+from inglenook.engine.protocol import Ahead, Answer, Bench, Count, Happened, Load, Run
 from inglenook.engine.schedule import Job, Schedule
 
 _log = logging.getLogger(__name__)
 FAILED = N_("The engine failed inside. Try again; if it happens again, please report it with the engine's log.")
-_SMALLEST_PIECE = 32  # tokens for which a checkpoint is worth an evaluation of its own
-
-
-class _CancelledError(Exception):
-    """The running job was cancelled."""
 
 
 class Runner:
@@ -49,7 +42,7 @@ class Runner:
                     self._count(job)
                 case Bench():
                     self._bench(job, job.command)
-                case Run() | Load():
+                case Run() | Load() | Ahead():
                     self._work(job)
 
     def _interrupt(self, stop: bool) -> None:
@@ -64,11 +57,13 @@ class Runner:
         try:
             if isinstance(job.command, Run):
                 self._ensure(job.command.request.model, job)
-                finished = _Generating(self, job, job.command.request, self._loaded_now()).run()
+                finished = Generating(self, job, job.command.request, self._loaded_now()).run()
+            elif isinstance(job.command, Ahead):
+                finished = self._work_ahead(job, job.command)
             elif isinstance(job.command, Load):
                 self._ensure(job.command.model, job)
                 finished = Finished(StopReason.CANCELLED if job.cancelled else StopReason.STOP)
-        except (LoadCancelled, _CancelledError):
+        except (LoadCancelled, JobCancelled):
             finished = Finished(StopReason.CANCELLED)
         except UserError as error:
             finished = Finished(StopReason.FAILED, error=error.info)
@@ -76,14 +71,21 @@ class Runner:
             _log.exception("a job failed")
         job.client.outbox.put(Happened(job.command.id, finished))
 
+    def _work_ahead(self, job: Job, command: Ahead) -> Finished:
+        """Never loads a model: what may be of use is not worth a loaded one."""
+        if self._loaded is None or self._loaded.identity != _identity(command.model):
+            return Finished(StopReason.CANCELLED)
+        request = GenerateRequest(command.model, command.segments)
+        return Generating(self, job, request, self._loaded, ahead=True).run_ahead()
+
     def tell(self, job: Job, event: EngineEvent) -> None:
         """Sends an event of `job`."""
         job.client.outbox.put(Happened(job.command.id, event))
 
     def between(self, job: Job) -> None:
-        """To be called often while a job runs: serves counts. Raises `_CancelledError`."""
+        """To be called often while a job runs: serves counts. Raises `JobCancelled`."""
         if job.cancelled:
-            raise _CancelledError
+            raise JobCancelled
         while self.schedule.has_counts and (count := self.schedule.next_count()):
             self._count(count)
 
@@ -175,121 +177,3 @@ def _identity(spec: ModelSpec) -> Identity:
     except OSError:
         return spec, 0, 0
     return spec, found.st_size, found.st_mtime_ns
-
-
-class _Generating:
-    """One generation: tokenize, reuse what the cache has, prefill, decode."""
-
-    def __init__(self, runner: Runner, job: Job, request: GenerateRequest, loaded: Loaded) -> None:
-        self._runner = runner
-        self._job = job
-        self._request = request
-        self._loaded = loaded
-        self._prompt = loaded.vocabulary.tokenizer.tokenize(request.segments)
-        self._turn = self._turn_start()
-        self._cached = 0
-        self._output = 0
-        self._first_token = 0.0
-        self._prefill_s = 0.0
-        self._decode_s = 0.0
-
-    def run(self) -> Finished:
-        """Does it all and tells the events but the last, which is returned. Raises `UserError`."""
-        n_ctx = self._loaded.context.n_ctx
-        if not self._prompt:
-            raise UserError(N_("There is nothing to answer. Write a message first."))
-        if len(self._prompt) >= n_ctx:
-            raise UserError(
-                N_("The text has {tokens} tokens; the context window has {n_ctx}. Shorten it or enlarge the window."),
-                tokens=len(self._prompt),
-                n_ctx=n_ctx,
-            )
-        try:
-            self._prefill()
-            reason = self._decode(n_ctx)
-        except _CancelledError:
-            reason = StopReason.CANCELLED
-        except DecodeError as error:
-            self._loaded.cache.after_failure()
-            if not self._job.cancelled:
-                _log.error("llama_decode returned %d", error.code)
-                raise UserError(
-                    N_("The model could not read the text (code {code}). Try again, or restart Inglenook."),
-                    code=error.code,
-                ) from error
-            reason = StopReason.CANCELLED
-        stats = GenerationStats(
-            len(self._prompt), self._cached, self._output, self._first_token, self._prefill_s, self._decode_s
-        )
-        return Finished(reason, stats)
-
-    def _prefill(self) -> None:
-        cache, context = self._loaded.cache, self._loaded.context
-        started = time.monotonic()
-        done = self._cached = cache.reuse(self._prompt)
-        total = len(self._prompt) - done
-        tokens = np.asarray(self._prompt, np.int32)
-        self._runner.tell(self._job, Prefill(0, total, self._cached))
-        try:
-            for end in self._piece_ends(done):
-                self._runner.between(self._job)
-                context.decode(tokens[done:end], done, output=end == len(tokens))
-                cache.extend(self._prompt[done:end])
-                done = end
-                if end in (self._turn, len(tokens)):
-                    cache.checkpoint()
-                if end < len(tokens):
-                    self._runner.tell(self._job, Prefill(done - self._cached, total, self._cached))
-            context.synchronize()
-        finally:
-            self._prefill_s = time.monotonic() - started
-        self._runner.tell(self._job, Prefill(total, total, self._cached))
-
-    def _piece_ends(self, start: int) -> list[int]:
-        """Where the pieces to evaluate end: each at most a batch, and one before the last message."""
-        stops = [len(self._prompt)]
-        if self._turn >= start + _SMALLEST_PIECE:
-            stops.insert(0, self._turn)
-        ends = []
-        for stop in stops:
-            while start < stop:
-                start = min(start + self._loaded.context.batch_size, stop)
-                ends.append(start)
-        return ends
-
-    def _turn_start(self) -> int:
-        """Where the last message before the answer begins (the one that people edit); 0 if there is none."""
-        mark = self._loaded.message_start
-        starts = [i for i, token in enumerate(self._prompt) if token == mark]
-        return starts[-2] if len(starts) > 1 else 0
-
-    def _decode(self, n_ctx: int) -> StopReason:
-        """The inner loop: what it does for each token is what the path costs over llama.cpp alone."""
-        loaded, job, runner, request = self._loaded, self._job, self._runner, self._request
-        context, cache, piece = loaded.context, loaded.cache, loaded.model.piece
-        put, number = job.client.outbox.put_token, job.command.id
-        stops = frozenset[int]() if request.ignore_stop else loaded.model.stops
-        sampler = Sampler(request.sampling, loaded.model.n_vocab)
-        position = len(self._prompt)
-        limit = n_ctx - position
-        reason = StopReason.CONTEXT
-        if 0 < request.max_tokens <= limit:
-            limit, reason = request.max_tokens, StopReason.LENGTH
-        started = time.monotonic()
-        try:
-            while True:
-                token = sampler.pick(context.logits())
-                put(number, token, piece(token))
-                self._output += 1
-                if self._output == 1:
-                    self._first_token = time.monotonic() - job.arrived
-                if token in stops:
-                    return StopReason.STOP
-                if self._output >= limit:
-                    return reason
-                runner.between(job)
-                context.decode_one(token, position)
-                cache.append(token)
-                position += 1
-        finally:
-            self._decode_s = time.monotonic() - started

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from inglenook.engine.outbox import Outbox
-from inglenook.engine.protocol import Bench, Count, Load, Run
+from inglenook.engine.protocol import Ahead, Bench, Count, Load, Run
 
 
 @dataclass(eq=False, slots=True)
@@ -24,13 +24,16 @@ class Job:
     """A command with its client. `cancelled` is set by any thread and read by the one that works on it."""
 
     client: ClientLine
-    command: Run | Load | Count | Bench
+    command: Run | Load | Ahead | Count | Bench
     arrived: float = field(default_factory=time.monotonic)
     cancelled: bool = False
 
 
 class Schedule:
-    """Jobs of all clients; safe for any thread. One job runs at a time, counts are served in between."""
+    """Jobs of all clients; safe for any thread. One job runs at a time, counts are served in between.
+
+    Work ahead is done while there is nothing else, and is cancelled by any other job.
+    """
 
     def __init__(self, interrupt: Callable[[bool], None]) -> None:
         """`interrupt(True)` is called when the running job is cancelled, `interrupt(False)` before the next one."""
@@ -38,6 +41,7 @@ class Schedule:
         self._changed = threading.Condition()
         self._jobs: list[Job] = []
         self._counts: list[Job] = []
+        self._ahead: list[Job] = []
         self._current: Job | None = None
         self._turns = 0
         self.has_counts = False  # read without the lock, between tokens
@@ -48,22 +52,29 @@ class Schedule:
             if isinstance(job.command, Count):
                 self._counts.append(job)
                 self.has_counts = True
+            elif isinstance(job.command, Ahead):
+                self._ahead.append(job)
             else:
                 self._jobs.append(job)
+                if self._current is not None and isinstance(self._current.command, Ahead):
+                    self._stop(self._current)
             self._changed.notify()
 
     def next(self) -> Job:
-        """Waits for work: counts first, then the oldest job of the client that was served longest ago."""
+        """Waits for work: counts, then the oldest job of the client that was served longest ago, then work ahead."""
         with self._changed:
             self._current = None
-            while not self._jobs and not self._counts:
+            while not (self._jobs or self._counts or self._ahead):
                 self._changed.wait()
             if self._counts:
                 return self._take_count()
-            job = min(self._jobs, key=lambda j: j.client.turn)
-            self._jobs.remove(job)
-            self._turns += 1
-            job.client.turn = self._turns
+            if self._jobs:
+                job = min(self._jobs, key=lambda j: j.client.turn)
+                self._jobs.remove(job)
+                self._turns += 1
+                job.client.turn = self._turns
+            else:
+                job = self._ahead.pop(0)
             self._interrupt(False)
             self._current = job
             return job
@@ -85,11 +96,15 @@ class Schedule:
             return job.client is client and number in (None, job.command.id)
 
         with self._changed:
-            waiting = [j for j in (*self._jobs, *self._counts) if meant(j)]
+            waiting = [j for j in (*self._jobs, *self._ahead, *self._counts) if meant(j)]
             self._jobs = [j for j in self._jobs if not meant(j)]
+            self._ahead = [j for j in self._ahead if not meant(j)]
             self._counts = [j for j in self._counts if not meant(j)]
             self.has_counts = bool(self._counts)
             if self._current is not None and meant(self._current):
-                self._current.cancelled = True
-                self._interrupt(True)
+                self._stop(self._current)
             return waiting
+
+    def _stop(self, job: Job) -> None:
+        job.cancelled = True
+        self._interrupt(True)

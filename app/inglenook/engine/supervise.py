@@ -20,7 +20,20 @@ from inglenook.engine import launch
 from inglenook.engine.generation import EngineGeneration, Reply
 from inglenook.engine.launch import Attachment
 from inglenook.engine.outbox import Outbox
-from inglenook.engine.protocol import Answer, Bench, Cancel, Changed, Count, Happened, Leave, Load, Report, Run, unpack
+from inglenook.engine.protocol import (
+    Ahead,
+    Answer,
+    Bench,
+    Cancel,
+    Changed,
+    Count,
+    Happened,
+    Leave,
+    Load,
+    Report,
+    Run,
+    unpack,
+)
 
 _log = logging.getLogger(__name__)
 CRASHED = N_("The engine stopped unexpectedly. Try again: it starts anew.")
@@ -50,7 +63,7 @@ class _Failed:
     error: ErrorInfo
 
 
-Request = Run | Load | Count | Bench
+Request = Run | Load | Ahead | Count | Bench
 _Post = Request | Cancel | Attachment | _Failed | _Unload | _Close
 
 

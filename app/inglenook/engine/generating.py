@@ -1,0 +1,175 @@
+"""One generation in the engine: what the cache has is reused, the rest of the prompt evaluated, tokens are picked."""
+
+from __future__ import annotations
+
+import bisect
+import logging
+import time
+from typing import Protocol
+
+import numpy as np
+
+from inglenook.core.errors import UserError
+from inglenook.core.events import EngineEvent, Finished, GenerationStats, Prefill, StopReason
+from inglenook.core.i18n import N_
+from inglenook.core.inference import GenerateRequest
+from inglenook.engine.llama import DecodeError
+from inglenook.engine.loaded import Loaded
+from inglenook.engine.sampling import Sampler
+from inglenook.engine.schedule import Job
+
+_log = logging.getLogger(__name__)
+_SMALLEST_PIECE = 32  # tokens for which a checkpoint is worth an evaluation of its own
+
+
+class JobCancelled(Exception):  # noqa: N818 - not an error: somebody asked for it
+    """The running job was cancelled."""
+
+
+class Service(Protocol):
+    """What a generation needs of the runner."""
+
+    def tell(self, job: Job, event: EngineEvent) -> None:
+        """Sends an event of `job`."""
+
+    def between(self, job: Job) -> None:
+        """To be called often. Raises `JobCancelled`."""
+
+
+class Generating:
+    """One generation: tokenize, reuse what the cache has, prefill, decode."""
+
+    def __init__(
+        self, runner: Service, job: Job, request: GenerateRequest, loaded: Loaded, *, ahead: bool = False
+    ) -> None:
+        self._runner = runner
+        self._job = job
+        self._request = request
+        self._loaded = loaded
+        self._prompt = loaded.vocabulary.tokenizer.tokenize(request.segments)
+        mark = loaded.message_start
+        # Where messages start, but for the answer's: places that people come back to, the last one most of all.
+        self._starts = [i for i, token in enumerate(self._prompt) if token == mark and i > 0]
+        if self._starts and not ahead:
+            self._starts.pop()
+        self._cached = 0
+        self._output = 0
+        self._first_token = 0.0
+        self._prefill_s = 0.0
+        self._decode_s = 0.0
+
+    def run(self) -> Finished:
+        """Does it all and tells the events but the last, which is returned. Raises `UserError`."""
+        n_ctx = self._loaded.context.n_ctx
+        if not self._prompt:
+            raise UserError(N_("There is nothing to answer. Write a message first."))
+        if len(self._prompt) >= n_ctx:
+            raise UserError(
+                N_("The text has {tokens} tokens; the context window has {n_ctx}. Shorten it or enlarge the window."),
+                tokens=len(self._prompt),
+                n_ctx=n_ctx,
+            )
+        return self._finished(decode=True)
+
+    def run_ahead(self) -> Finished:
+        """Evaluates the prompt alone, if it fits and is not all there."""
+        if len(self._prompt) >= self._loaded.context.n_ctx:
+            return Finished(StopReason.CONTEXT)
+        if self._loaded.cache.holds(self._prompt):
+            return Finished(StopReason.STOP)
+        return self._finished(decode=False)
+
+    def _finished(self, *, decode: bool) -> Finished:
+        """The end event of it all, or of the prefill alone. Raises `UserError`."""
+        try:
+            self._prefill()
+            reason = self._decode(self._loaded.context.n_ctx) if decode else StopReason.STOP
+        except JobCancelled:
+            reason = StopReason.CANCELLED
+        except DecodeError as error:
+            self._loaded.cache.after_failure()
+            if not self._job.cancelled:
+                _log.error("llama_decode returned %d", error.code)
+                raise UserError(
+                    N_("The model could not read the text (code {code}). Try again, or restart Inglenook."),
+                    code=error.code,
+                ) from error
+            reason = StopReason.CANCELLED
+        stats = GenerationStats(
+            len(self._prompt), self._cached, self._output, self._first_token, self._prefill_s, self._decode_s
+        )
+        return Finished(reason, stats)
+
+    def _prefill(self) -> None:
+        cache, context = self._loaded.cache, self._loaded.context
+        started = time.monotonic()
+        done = self._cached = cache.reuse(self._prompt)
+        total = len(self._prompt) - done
+        tokens = np.asarray(self._prompt, np.int32)
+        places = {*self._starts, len(tokens)}
+        self._runner.tell(self._job, Prefill(0, total, self._cached))
+        try:
+            for end in self._piece_ends(done):
+                self._runner.between(self._job)
+                context.decode(tokens[done:end], done, output=end == len(tokens))
+                cache.extend(self._prompt[done:end])
+                done = end
+                if end in places:
+                    cache.checkpoint()
+                if end < len(tokens):
+                    self._runner.tell(self._job, Prefill(done - self._cached, total, self._cached))
+            context.synchronize()
+        finally:
+            self._prefill_s = time.monotonic() - started
+        self._runner.tell(self._job, Prefill(total, total, self._cached))
+
+    def _piece_ends(self, start: int) -> list[int]:
+        """Where pieces to evaluate end: at most a batch each, at the start of a message if one is in its second half.
+
+        The last message begins a piece of its own, unless the one before that would be very small.
+        """
+        size, end = self._loaded.context.batch_size, len(self._prompt)
+        last = self._starts[-1] if self._starts else 0
+        ends = []
+        while start < end:
+            reach = min(start + size, end)
+            if start + _SMALLEST_PIECE <= last <= reach:
+                reach = last
+            elif reach < end:
+                at = bisect.bisect_right(self._starts, reach) - 1
+                if at >= 0 and self._starts[at] >= start + size // 2:
+                    reach = self._starts[at]
+            ends.append(reach)
+            start = reach
+        return ends
+
+    def _decode(self, n_ctx: int) -> StopReason:
+        """The inner loop: what it does for each token is what the path costs over llama.cpp alone."""
+        loaded, job, runner, request = self._loaded, self._job, self._runner, self._request
+        context, cache, piece = loaded.context, loaded.cache, loaded.model.piece
+        put, number = job.client.outbox.put_token, job.command.id
+        stops = frozenset[int]() if request.ignore_stop else loaded.model.stops
+        sampler = Sampler(request.sampling, loaded.model.n_vocab)
+        position = len(self._prompt)
+        limit = n_ctx - position
+        reason = StopReason.CONTEXT
+        if 0 < request.max_tokens <= limit:
+            limit, reason = request.max_tokens, StopReason.LENGTH
+        started = time.monotonic()
+        try:
+            while True:
+                token = sampler.pick(context.logits())
+                put(number, token, piece(token))
+                self._output += 1
+                if self._output == 1:
+                    self._first_token = time.monotonic() - job.arrived
+                if token in stops:
+                    return StopReason.STOP
+                if self._output >= limit:
+                    return reason
+                runner.between(job)
+                context.decode_one(token, position)
+                cache.append(token)
+                position += 1
+        finally:
+            self._decode_s = time.monotonic() - started
