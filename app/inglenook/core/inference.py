@@ -112,11 +112,16 @@ class InferenceService(Protocol):
         """Loads a model ahead of use: events are `Loading` and `Finished`."""
         ...
 
-    def prefill(self, model: ModelSpec, segments: Sequence[Segment]) -> Generation:
+    def prefill(self, model: ModelSpec, segments: Sequence[Segment], keep: str = "") -> Generation:
         """Evaluates a prompt that is likely to come, so that less is left to do then: events `Prefill` and `Finished`.
 
         Only while `model` is loaded and nothing else is asked for; other work cancels it. What was evaluated stays.
+        With `keep`, a conversation's id, its state is also written to disk if that is worth it, before `Finished`.
         """
+        ...
+
+    def forget(self, conversation_id: str) -> None:
+        """Removes what `prefill` kept on disk of that conversation. Raises `OSError`."""
         ...
 
     def unload(self) -> None:

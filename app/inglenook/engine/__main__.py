@@ -16,6 +16,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("inglenook-engine")
     parser.add_argument("--runtime", type=Path, help="folder of the socket")
     parser.add_argument("--logs", type=Path)
+    parser.add_argument("--states", type=Path, help="folder of saved states; without it none are saved")
     parser.add_argument("--describe", action="store_true", help="print versions and devices as JSON")
     arguments = parser.parse_args(argv)
     if arguments.describe:
@@ -25,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--runtime and --logs are needed")
     from inglenook.engine import host
 
-    host.main(arguments.runtime, arguments.logs)
+    host.main(arguments.runtime, arguments.logs, arguments.states)
     return 0
 
 

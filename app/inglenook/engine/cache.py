@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 _log = logging.getLogger(__name__)
 BUDGET = 256 << 20  # bytes of checkpoints: about 80 of the 20b model
@@ -71,24 +72,49 @@ class PrefixCache:
 
         It is always shorter than `prompt`: the last token is to be evaluated for its logits.
         """
-        common = min(common_prefix(self._tokens, prompt), len(prompt) - 1)
-        if common <= 0:
-            self.clear()
-            return 0
-        if common == len(self._tokens) or self._covers(self._context.first_position(), common):
-            self._cut(common)
-            return common
-        best = max(self._checkpoints, key=lambda c: self._worth(c, common), default=None)
-        length = self._worth(best, common) if best else 0
-        if best is None or length == 0 or not self._context.restore_window(best.state):
+        length, best = self._reusable(prompt)
+        if length == 0 or (best is not None and not self._context.restore_window(best.state)):
             self.clear()
             return 0
         self._cut(length)
+        if best is None:
+            return length
         if not self._covers(self._context.first_position(), length):
             _log.error("a checkpoint of %d tokens did not bring back the window", best.length)
             self.clear()
             return 0
         return length
+
+    def reusable(self, prompt: Sequence[int]) -> int:
+        """What `reuse` would return; changes nothing."""
+        return self._reusable(prompt)[0]
+
+    def _reusable(self, prompt: Sequence[int]) -> tuple[int, Checkpoint | None]:
+        """How much of `prompt` can be kept, and the checkpoint that it takes."""
+        common = min(common_prefix(self._tokens, prompt), len(prompt) - 1)
+        if common <= 0:
+            return 0, None
+        if common == len(self._tokens) or self._covers(self._context.first_position(), common):
+            return common, None
+        best = max(self._checkpoints, key=lambda c: self._worth(c, common), default=None)
+        return (self._worth(best, common), best) if best else (0, None)
+
+    def restored(self, tokens: Sequence[int]) -> bool:
+        """Notes that the context has just been given the state after `tokens`; False, and empty, if it has not."""
+        self._tokens[:] = tokens
+        self._checkpoints.clear()
+        good = self._context.last_position() == len(tokens) - 1
+        if not good or not self._covers(self._context.first_position(), len(tokens)):
+            _log.error("a saved state of %d tokens did not come back whole", len(tokens))
+            self.clear()
+            return False
+        self.checkpoint()
+        return True
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """What is in the cache; not to be changed."""
+        return self._tokens
 
     def holds(self, prompt: Sequence[int]) -> bool:
         """Whether all of `prompt` is in the cache, so that there is nothing to evaluate ahead."""
@@ -143,7 +169,7 @@ class PrefixCache:
         self._checkpoints = [c for c in self._checkpoints if c.length <= length]
 
 
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+def common_prefix(a: Sequence[int] | npt.NDArray[np.int32], b: Sequence[int] | npt.NDArray[np.int32]) -> int:
     """How many leading elements are equal."""
     n = min(len(a), len(b))
     if n == 0:

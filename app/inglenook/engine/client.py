@@ -27,13 +27,17 @@ _log = logging.getLogger(__name__)
 class EngineClient:
     """Starts the user's engine process or attaches to it, with the first request and after a crash."""
 
-    def __init__(self, runtime: Path, logs: Path, *, idle_seconds: float = 0.0) -> None:
-        """`runtime` is the folder of the socket. The engine ends `idle_seconds` after its last client closed."""
+    def __init__(self, runtime: Path, logs: Path, *, idle_seconds: float = 0.0, states: Path | None = None) -> None:
+        """`runtime` is the folder of the socket, `states` that of saved states, if there are to be any.
+
+        The engine ends `idle_seconds` after its last client closed.
+        """
+        self._states = states
         self._numbers = itertools.count(1)
         self._status = EngineStatus(EngineState.OFF)
         self._listeners: list[Callable[[EngineStatus], None]] = []
         self._lock = threading.Lock()
-        self._supervisor = Supervisor(runtime, logs, idle_seconds, self._set_status)
+        self._supervisor = Supervisor(runtime, logs, idle_seconds, self._set_status, states)
 
     def generate(self, request: GenerateRequest) -> EngineGeneration:
         """See `InferenceService.generate`."""
@@ -47,11 +51,18 @@ class EngineClient:
         self._supervisor.request(Load(generation.number, model), generation)
         return generation
 
-    def prefill(self, model: ModelSpec, segments: Sequence[Segment]) -> EngineGeneration:
+    def prefill(self, model: ModelSpec, segments: Sequence[Segment], keep: str = "") -> EngineGeneration:
         """See `InferenceService.prefill`."""
         generation = EngineGeneration(next(self._numbers), self._supervisor.cancel)
-        self._supervisor.request(Ahead(generation.number, model, tuple(segments)), generation)
+        self._supervisor.request(Ahead(generation.number, model, tuple(segments), keep), generation)
         return generation
+
+    def forget(self, conversation_id: str) -> None:
+        """See `InferenceService.forget`."""
+        if self._states is not None:
+            from inglenook.engine.saved_names import forget
+
+            forget(self._states, conversation_id)
 
     def unload(self) -> None:
         """See `InferenceService.unload`. Running generations end as cancelled."""

@@ -17,6 +17,7 @@ from inglenook.engine.llama import DecodeError
 from inglenook.engine.loaded import Loaded
 from inglenook.engine.sampling import Sampler
 from inglenook.engine.schedule import Job
+from inglenook.engine.states import SHORTEST
 
 _log = logging.getLogger(__name__)
 _SMALLEST_PIECE = 32  # tokens for which a checkpoint is worth an evaluation of its own
@@ -103,6 +104,7 @@ class Generating:
     def _prefill(self) -> None:
         cache, context = self._loaded.cache, self._loaded.context
         started = time.monotonic()
+        self._restore()
         done = self._cached = cache.reuse(self._prompt)
         total = len(self._prompt) - done
         tokens = np.asarray(self._prompt, np.int32)
@@ -122,6 +124,20 @@ class Generating:
         finally:
             self._prefill_s = time.monotonic() - started
         self._runner.tell(self._job, Prefill(total, total, self._cached))
+
+    def _restore(self) -> None:
+        """Takes a saved state where it has more of the prompt than the cache."""
+        states, cache = self._loaded.states, self._loaded.cache
+        if states is None:
+            return
+        saved = states.best(self._prompt, cache.reusable(self._prompt) + SHORTEST)
+        if saved is None or (state := states.read(saved)) is None:
+            return
+        if self._loaded.context.restore(state):
+            cache.restored(saved.tokens.tolist())
+        else:
+            _log.warning("llama.cpp refused a saved state of %d tokens", len(saved.tokens))
+            cache.clear()
 
     def _piece_ends(self, start: int) -> list[int]:
         """Where pieces to evaluate end: at most a batch each, at the start of a message if one is in its second half.

@@ -39,7 +39,8 @@ BROKEN = N_("The engine's library could not be started. Install Inglenook again;
 class Host:
     """The clients of this process and its life-time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, states: Path | None) -> None:
+        self._states = states
         self._key = transport.read_key(folder)
         self._listener: Listener = transport.listen(folder)
         transport.publish(folder, self._listener.address)
@@ -69,7 +70,7 @@ class Host:
         try:
             from inglenook.engine.runner import Runner
 
-            self._runner = Runner(self._publish)
+            self._runner = Runner(self._publish, self._states)
             self._runner_ready.set()
             self._runner.run()
         except BaseException:
@@ -178,11 +179,11 @@ def _refusal(command: object, end: Finished) -> Happened | Answer:
     return Happened(number, end)
 
 
-def main(runtime: Path, log_folder: Path) -> None:
-    """Runs the engine; never returns."""
+def main(runtime: Path, log_folder: Path, states: Path | None) -> None:
+    """Runs the engine; never returns. `states` is the folder of saved states, if there are to be any."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the program there
     logs.start(log_folder, "engine")
-    host = Host(transport.private_folder(runtime))
+    host = Host(transport.private_folder(runtime), states)
     _log.info("started")
     sys.stdout.write("ready\n")
     sys.stdout.flush()

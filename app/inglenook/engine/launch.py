@@ -60,7 +60,7 @@ class Attachment:
     process: Reaped | None
 
 
-def attach(runtime: Path, logs: Path) -> Attachment:
+def attach(runtime: Path, logs: Path, states: Path | None = None) -> Attachment:
     """Connects to the user's engine; starts it if there is none. Takes as long as Python takes to start.
 
     Raises `UserError`.
@@ -74,7 +74,7 @@ def attach(runtime: Path, logs: Path) -> Attachment:
                 connection, greeting = transport.connect(folder)
                 return Attachment(connection, int(greeting["pid"]), None)
             except transport.NoEngineError:
-                if found := _start_if_none(folder, runtime, logs):
+                if found := _start_if_none(folder, runtime, logs, states):
                     return found
             except transport.SilentEngineError as silent:
                 _log.error("engine %d does not answer and is ended", silent.pid)
@@ -86,7 +86,7 @@ def attach(runtime: Path, logs: Path) -> Attachment:
     raise UserError(N_("The engine could not be reached. Try again, or restart Inglenook."))
 
 
-def _start_if_none(folder: Path, runtime: Path, logs: Path) -> Attachment | None:
+def _start_if_none(folder: Path, runtime: Path, logs: Path, states: Path | None) -> Attachment | None:
     """Starts an engine unless another program did while we waited for the lock. None: try to connect again."""
     with transport.locked(folder):
         transport.read_key(folder)
@@ -95,7 +95,7 @@ def _start_if_none(folder: Path, runtime: Path, logs: Path) -> Attachment | None
             return Attachment(connection, int(greeting["pid"]), None)
         except (transport.NoEngineError, transport.SilentEngineError):
             transport.forget(folder)
-        process = _start(runtime, logs)
+        process = _start(runtime, logs, states)
         try:
             connection, greeting = transport.connect(folder)
         except transport.NoEngineError:
@@ -103,13 +103,14 @@ def _start_if_none(folder: Path, runtime: Path, logs: Path) -> Attachment | None
     return Attachment(connection, int(greeting["pid"]), process)
 
 
-def _start(runtime: Path, logs: Path) -> Reaped:
+def _start(runtime: Path, logs: Path, states: Path | None) -> Reaped:
     """Starts the process and waits until it listens."""
     logs.mkdir(parents=True, exist_ok=True, mode=0o700)
     options: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
         options = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
     command = [*engine_command(), "--runtime", str(runtime.absolute()), "--logs", str(logs.absolute())]
+    command += ["--states", str(states.absolute())] if states else []
     descriptor = os.open(logs / _STDERR, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "wb") as errors:
         process = subprocess.Popen(

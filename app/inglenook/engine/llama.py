@@ -387,6 +387,20 @@ class Context:
         written = lib.llama_state_seq_get_data_ext(self.handle, buffer, size, SEQUENCE, _PARTIAL)
         return bytes(memoryview(buffer)[:written])
 
+    def save(self) -> memoryview:
+        """The whole state of the sequence: two kilobytes a token and layer, of half of gpt-oss's layers."""
+        self.synchronize()
+        size = lib.llama_state_seq_get_size_ext(self.handle, SEQUENCE, 0)
+        buffer = (ctypes.c_uint8 * size)()
+        written = lib.llama_state_seq_get_data_ext(self.handle, buffer, size, SEQUENCE, 0)
+        return memoryview(buffer).cast("B")[:written]
+
+    def restore(self, state: bytearray) -> bool:
+        """Puts back what `save` gave, in place of what is there; False if llama.cpp refused it."""
+        self.clear()
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer(state)
+        return bool(lib.llama_state_seq_set_data_ext(self.handle, buffer, len(state), SEQUENCE, 0))
+
     def restore_window(self, state: bytes) -> bool:
         """Puts back what `save_window` gave; False if llama.cpp refused it."""
         buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)

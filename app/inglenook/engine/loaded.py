@@ -14,6 +14,7 @@ from inglenook.core.i18n import N_
 from inglenook.core.inference import ModelInfo, ModelSpec
 from inglenook.engine import llama, plan
 from inglenook.engine.cache import PrefixCache
+from inglenook.engine.states import States
 from inglenook.engine.tokens import Tokenizer
 from inglenook_convert.headers import HeaderError, check_gguf
 
@@ -35,9 +36,12 @@ class Vocabulary:
 class Loaded:
     """Weights, context and cache of one model, ready to generate."""
 
-    def __init__(self, identity: Identity, progress: Callable[[float], bool]) -> None:
-        """Loads; `progress` as in `llama.Model`. Raises `UserError`, `LoadCancelled`."""
-        spec, file_bytes, _ = identity
+    def __init__(self, identity: Identity, progress: Callable[[float], bool], states: Path | None = None) -> None:
+        """Loads; `progress` as in `llama.Model`; `states` is the folder of saved states.
+
+        Raises `UserError`, `LoadCancelled`.
+        """
+        spec, file_bytes, changed = identity
         self.identity = identity
         cpu = sum(d.free for d in llama.devices() if d.kind == "cpu")
         self._repack = llama.repacking_is_safe() and plan.repack(file_bytes, plan.available_memory(cpu))
@@ -49,6 +53,9 @@ class Loaded:
             raise
         self.vocabulary = Vocabulary(self.model, spec.path)
         self.cache = PrefixCache(self.context, self.model.n_swa)
+        library = llama.versions()["llama_cpp_python"]
+        key = f"{self.model.vocabulary_hash} {file_bytes} {changed} {library} batch {llama.BATCH}"
+        self.states = States(states, key) if states else None
         self.message_start = self.model.specials.get("<|start|>", -1)
         self.info = ModelInfo(
             spec=spec,

@@ -40,11 +40,15 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """Evaluate a prompt that is likely to come, when there is nothing else to do; reports as for `Run`."""
+    """Evaluate a prompt that is likely to come, when there is nothing else to do; reports as for `Run`.
+
+    With `keep` the state is then written to disk for the conversation of that id.
+    """
 
     id: int
     model: ModelSpec
     segments: tuple[Segment, ...]
+    keep: str = ""
 
 
 @dataclass(frozen=True, slots=True)

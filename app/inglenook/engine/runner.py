@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,9 +27,10 @@ FAILED = N_("The engine failed inside. Try again; if it happens again, please re
 class Runner:
     """Works on the jobs of a `Schedule`, for ever. `publish` tells every client the engine's state."""
 
-    def __init__(self, publish: Callable[[EngineStatus], None]) -> None:
+    def __init__(self, publish: Callable[[EngineStatus], None], states: Path | None = None) -> None:
         self.schedule = Schedule(self._interrupt)
         self._publish = publish
+        self._states = states
         self._loaded: Loaded | None = None
         self._vocabulary: Vocabulary | None = None  # of another model than the loaded one
 
@@ -60,6 +62,8 @@ class Runner:
                 finished = Generating(self, job, job.command.request, self._loaded_now()).run()
             elif isinstance(job.command, Ahead):
                 finished = self._work_ahead(job, job.command)
+                if finished.reason is StopReason.STOP and job.command.keep and self._keep(job, job.command, finished):
+                    return
             elif isinstance(job.command, Load):
                 self._ensure(job.command.model, job)
                 finished = Finished(StopReason.CANCELLED if job.cancelled else StopReason.STOP)
@@ -77,6 +81,25 @@ class Runner:
             return Finished(StopReason.CANCELLED)
         request = GenerateRequest(command.model, command.segments)
         return Generating(self, job, request, self._loaded, ahead=True).run_ahead()
+
+    def _keep(self, job: Job, command: Ahead, finished: Finished) -> bool:
+        """Writes the cache's state, on a thread that then tells the end of `job`; False if it is not worth it."""
+        loaded = self._loaded_now()
+        states, tokens = loaded.states, list(loaded.cache.tokens)
+        prompt = loaded.vocabulary.tokenizer.tokenize(command.segments)
+        if states is None or prompt != tokens or not states.wants(command.keep, tokens):
+            return False
+        state = loaded.context.save()
+
+        def write() -> None:
+            try:
+                states.save(command.keep, tokens, state)
+            except OSError as error:  # it only costs time later
+                _log.warning("the state could not be saved: %s", error)
+            job.client.outbox.put(Happened(job.command.id, finished))
+
+        threading.Thread(target=write, name="states").start()
+        return True
 
     def tell(self, job: Job, event: EngineEvent) -> None:
         """Sends an event of `job`."""
@@ -116,7 +139,7 @@ class Runner:
         started = time.monotonic()
         try:
             progress(0.0)
-            loaded = Loaded(_identity(spec), progress)
+            loaded = Loaded(_identity(spec), progress, self._states)
         except BaseException as error:
             told_error = error.info if isinstance(error, UserError) else None
             self._publish(EngineStatus(EngineState.OFF, error=told_error, pid=os.getpid()))

@@ -82,9 +82,14 @@ class Supervisor:
     """Owns the connection. `post` and its kin are for any thread; everything below them is the inference thread's."""
 
     def __init__(
-        self, runtime: Path, logs: Path, idle_seconds: float, on_status: Callable[[EngineStatus], None]
+        self,
+        runtime: Path,
+        logs: Path,
+        idle_seconds: float,
+        on_status: Callable[[EngineStatus], None],
+        states: Path | None = None,
     ) -> None:
-        self._runtime, self._logs, self._idle = runtime, logs, idle_seconds
+        self._runtime, self._logs, self._idle, self._states = runtime, logs, idle_seconds, states
         self._on_status = on_status
         self._inbox: queue.SimpleQueue[tuple[_Post, EngineGeneration | Reply | None]] = queue.SimpleQueue()
         self._awake, self._wake = Pipe(duplex=False)
@@ -217,7 +222,7 @@ class Supervisor:
         def work() -> None:
             result: Attachment | _Failed
             try:
-                result = launch.attach(self._runtime, self._logs)
+                result = launch.attach(self._runtime, self._logs, self._states)
             except UserError as error:
                 result = _Failed(error.info)
             except Exception:  # our bug: logged, and told to those who wait
