@@ -18,7 +18,7 @@ from inglenook.core import i18n, logs
 from inglenook.core.errors import UserError
 from inglenook.core.inference import InferenceService
 from inglenook.core.paths import Paths, resources
-from inglenook.core.settings import Settings
+from inglenook.core.settings import SLEEP, Settings
 from inglenook.engine.client import EngineClient
 from inglenook.library.service import ModelService
 from inglenook.store.repository import SqliteStore
@@ -64,7 +64,12 @@ class Services:
     @cached_property
     def inference(self) -> InferenceService:
         """The engine, started by the first request."""
-        return EngineClient(self.paths.runtime, self.paths.logs)
+        return EngineClient(
+            self.paths.runtime,
+            self.paths.logs,
+            states=self.paths.states,
+            sleep_after=lambda: 60.0 * self.settings.get(SLEEP),
+        )
 
     @cached_property
     def models(self) -> ModelService:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -219,7 +218,7 @@ def test_two_clients_share_one_engine_in_turn(
     until(first, Tokens)
     second = b.generate(long_answer(random_spec, max_tokens=5))
     again = a.generate(long_answer(random_spec, max_tokens=5))
-    time.sleep(0.2)
+    wait_until(lambda: b.status().pid != 0)
     assert len(engines(tmp_path)) == 1
     assert a.status().pid == b.status().pid == engines(tmp_path)[0].pid
     first.cancel()
@@ -322,3 +321,32 @@ def test_the_client_imports_neither_llama_cpp_nor_numpy():
     code = "import sys, inglenook.engine.client; print({'llama_cpp', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_an_engine_that_nobody_uses_is_left_and_comes_back(
+    make_client: Callable[..., EngineClient], random_spec: ModelSpec, tmp_path: Path
+):
+    patience = [0.0]
+    client = make_client(sleep_after=lambda: patience[0])
+    states: list[EngineState] = []
+    client.subscribe(lambda status: states.append(status.state))
+    request = GenerateRequest(random_spec, PROMPT, GREEDY, max_tokens=5, ignore_stop=True)
+    patience[0] = 0.5
+    first = ids_of(list(client.generate(request)))
+    wait_until(lambda: not engines(tmp_path))
+    assert states[-1] is EngineState.OFF
+    assert ids_of(list(client.generate(request))) == first
+
+
+def test_an_engine_in_use_is_not_left(make_client: Callable[..., EngineClient], random_spec: ModelSpec):
+    client = make_client(sleep_after=lambda: 0.05)
+    assert finished(list(client.generate(long_answer(random_spec, max_tokens=1200)))).reason is StopReason.LENGTH
+
+
+def test_one_that_another_uses_stays(make_client: Callable[..., EngineClient], random_spec: ModelSpec, tmp_path: Path):
+    stays, sleeps = make_client(), make_client(sleep_after=lambda: 0.1)
+    stays.model_info(random_spec)
+    sleeps.model_info(random_spec)
+    wait_until(lambda: sleeps.status().state is EngineState.OFF)
+    assert finished(list(stays.generate(long_answer(random_spec, max_tokens=3)))).reason is StopReason.LENGTH
+    assert len(engines(tmp_path)) == 1

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from inglenook.core.errors import UserError
-from inglenook.core.inference import Cancelled
+from inglenook.core.inference import Cancelled, GenerateRequest
 from inglenook.core.paths import Paths
+from inglenook.core.prompt import Text
 from inglenook.core.settings import MODEL_FILE, Settings
 from inglenook.engine.client import EngineClient
 from inglenook.library.events import ModelState, ModelStatus
@@ -87,6 +88,21 @@ def test_first_start_converts_the_demo_loads_it_and_says_so(make: Make, paths: P
     assert ready.info is not None
     assert ready.spec == models.spec(lambda: False)
     assert Path(ready.info.spec.path).is_relative_to(paths.cache)
+
+
+def test_a_model_that_nobody_uses_sleeps_and_comes_back(paths: Paths) -> None:
+    engine = EngineClient(paths.runtime, paths.logs, sleep_after=lambda: 0.3)
+    models = ModelService(engine, Settings(paths.settings), paths)
+    heard = Heard(models)
+    models.start()
+    asleep = heard.until(ModelState.ASLEEP)
+    assert asleep.spec is not None
+    before = len(heard.statuses)
+    for _ in engine.generate(GenerateRequest(asleep.spec, (Text("Hello"),), max_tokens=1)):
+        pass
+    heard.until(ModelState.READY, before)
+    models.close()
+    engine.close()
 
 
 def test_spec_prepares_what_nobody_started(make: Make) -> None:

@@ -29,6 +29,11 @@ class Paths:
         return self.data / "models"
 
     @property
+    def states(self) -> Path:
+        """Cache states of conversations."""
+        return self.cache / "states"
+
+    @property
     def settings(self) -> Path:
         """The settings file."""
         return self.config / "settings.json"

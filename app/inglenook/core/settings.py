@@ -92,11 +92,16 @@ CONTEXT = Setting(
     N_("How many tokens the model can see at once. 0 chooses by the memory of this computer."),
     minimum=0, maximum=131072, step=1024,
 )  # fmt: skip
+SLEEP = Setting(
+    "sleep_minutes", MODEL, N_("Free the memory after"), 15,
+    N_("Minutes without use after which the model leaves the memory. It comes back with the next message. 0 keeps it."),
+    minimum=0, maximum=240, step=5,
+)  # fmt: skip
 GPU = Setting("use_gpu", MODEL, N_("Use the graphics processor"), True, N_("Off runs the model on the CPU alone."))
 # Chosen in the model menu, not in the dialog: the path of a GGUF file, or "" for the demo model.
 MODEL_FILE = Setting("model_file", MODEL, N_("Model file"), "")
 
-ALL: tuple[Setting[Any], ...] = (THEME, TEXT_SIZE, EFFORT, INSTRUCTIONS, TEMPERATURE, TOP_P, CONTEXT, GPU)
+ALL: tuple[Setting[Any], ...] = (THEME, TEXT_SIZE, EFFORT, INSTRUCTIONS, TEMPERATURE, TOP_P, CONTEXT, GPU, SLEEP)
 
 
 class Settings:

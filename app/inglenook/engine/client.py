@@ -27,17 +27,26 @@ _log = logging.getLogger(__name__)
 class EngineClient:
     """Starts the user's engine process or attaches to it, with the first request and after a crash."""
 
-    def __init__(self, runtime: Path, logs: Path, *, idle_seconds: float = 0.0, states: Path | None = None) -> None:
+    def __init__(
+        self,
+        runtime: Path,
+        logs: Path,
+        *,
+        idle_seconds: float = 0.0,
+        states: Path | None = None,
+        sleep_after: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         """`runtime` is the folder of the socket, `states` that of saved states, if there are to be any.
 
-        The engine ends `idle_seconds` after its last client closed.
+        The engine ends `idle_seconds` after its last client closed. It is left `sleep_after()` seconds after
+        the last request (0: never), until the next.
         """
         self._states = states
         self._numbers = itertools.count(1)
         self._status = EngineStatus(EngineState.OFF)
         self._listeners: list[Callable[[EngineStatus], None]] = []
         self._lock = threading.Lock()
-        self._supervisor = Supervisor(runtime, logs, idle_seconds, self._set_status, states)
+        self._supervisor = Supervisor(runtime, logs, idle_seconds, self._set_status, states, sleep_after)
 
     def generate(self, request: GenerateRequest) -> EngineGeneration:
         """See `InferenceService.generate`."""

@@ -88,9 +88,13 @@ class Supervisor:
         idle_seconds: float,
         on_status: Callable[[EngineStatus], None],
         states: Path | None = None,
+        sleep_after: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        """`sleep_after` gives the seconds without a request after which the engine is left; 0 is never."""
         self._runtime, self._logs, self._idle, self._states = runtime, logs, idle_seconds, states
         self._on_status = on_status
+        self._sleep_after = sleep_after
+        self._used = 0.0  # when the last request ended
         self._inbox: queue.SimpleQueue[tuple[_Post, EngineGeneration | Reply | None]] = queue.SimpleQueue()
         self._awake, self._wake = Pipe(duplex=False)
         self._lock = threading.Lock()
@@ -168,9 +172,9 @@ class Supervisor:
 
     def _step(self) -> bool:
         """Waits for something to happen and handles it; False at the end."""
-        deadlines = [w.give_up for w in self._waiting.values() if w.give_up is not None]
-        timeout = max(0.0, min(deadlines) - time.monotonic()) if deadlines and not self._hung else None
         connection = self._attachment.connection if self._attachment else None
+        deadline = self._deadline()
+        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
         ready = wait([self._awake, *([connection] if connection else [])], timeout)
         if connection in ready:
             self._receive()
@@ -181,9 +185,20 @@ class Supervisor:
             while not self._inbox.empty():
                 if not self._handle(*self._inbox.get()):
                     return False
-        if not ready:
+        if not ready and self._waiting:
             self._kill_hung()
+        elif not ready:
+            self._leave(0.0)
+            self._on_status(EngineStatus(EngineState.OFF))
         return True
+
+    def _deadline(self) -> float | None:
+        """When the engine is to be taken for hung, or left because nobody needs it."""
+        if self._waiting:
+            ends = [w.give_up for w in self._waiting.values() if w.give_up is not None]
+            return min(ends) if ends and not self._hung else None
+        seconds = self._sleep_after()
+        return self._used + seconds if seconds > 0 and self._attachment is not None else None
 
     def _handle(self, item: _Post, consumer: EngineGeneration | Reply | None) -> bool:
         match item:
@@ -279,6 +294,7 @@ class Supervisor:
                 self._on_status(status)
             case Answer(number, value, error):
                 waiting = self._waiting.pop(number, None)
+                self._used = time.monotonic()
                 if waiting is not None and isinstance(waiting.consumer, Reply):
                     waiting.consumer.set(value, error)
             case Happened(number, event):
@@ -293,6 +309,7 @@ class Supervisor:
                     waiting.heard = now
                 if isinstance(event, Finished):
                     del self._waiting[number]
+                    self._used = time.monotonic()
                 if isinstance(waiting.consumer, EngineGeneration):
                     waiting.consumer.feed(event)
 

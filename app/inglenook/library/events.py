@@ -17,6 +17,7 @@ class ModelState(StrEnum):
     LOADING = "loading"  # into memory; fraction is known
     READY = "ready"
     FAILED = "failed"  # error says what to do
+    ASLEEP = "asleep"  # its memory was freed; the next message loads it again
     CRASHED = "crashed"  # the engine ended; the next message starts it again
 
 

@@ -20,6 +20,8 @@ from inglenook.core.settings import CONTEXT, GPU, MODEL_FILE, Settings
 from inglenook.library.demo import ensure_demo
 from inglenook.library.events import ModelState, ModelStatus
 
+_COMES_BACK = (ModelState.READY, ModelState.ASLEEP, ModelState.CRASHED)
+
 
 class ModelService:
     """Offers `core.inference.ModelSource` to chat, and status and choice to people.
@@ -189,7 +191,9 @@ class ModelService:
                 )
             if engine.state is EngineState.CRASHED and now.state is not ModelState.FAILED:
                 return replace(now, state=ModelState.CRASHED, error=engine.error)
-            if engine.state is EngineState.LOADING and now.state in (ModelState.READY, ModelState.CRASHED):
+            if engine.state is EngineState.OFF and now.state is ModelState.READY:
+                return replace(now, state=ModelState.ASLEEP)
+            if engine.state is EngineState.LOADING and now.state in _COMES_BACK:
                 return replace(now, state=ModelState.LOADING, fraction=engine.fraction, error=None)
             return None
 

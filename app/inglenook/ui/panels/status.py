@@ -20,6 +20,7 @@ _STATE = {
     ModelState.PREPARING: N_("Preparing {percent} %"),
     ModelState.LOADING: N_("Loading {percent} %"),
     ModelState.READY: N_("Ready"),
+    ModelState.ASLEEP: N_("Memory freed"),
     ModelState.FAILED: N_("Not loaded"),
     ModelState.CRASHED: N_("Stopped"),
 }
