@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.engine.test_ahead import BEGIN, FIRST, HISTORY, SECOND, ask, message
+from tests.engine.test_ahead import FIRST, HISTORY, SECOND, ask, message
 from tests.engine.test_engine import finished
 
 from inglenook.core.events import StopReason
 from inglenook.core.inference import ModelSpec
+from inglenook.core.prompt import Special, Text
 from inglenook.engine.client import EngineClient
 from inglenook.engine.states import SHORTEST, States, name_of
 
@@ -242,8 +243,15 @@ def test_a_cancelled_one_leaves_nothing(start: Callable[..., EngineClient], rand
 
 
 def test_the_prompt_alone_is_what_is_kept(start: Callable[..., EngineClient], random_spec: ModelSpec, tmp_path: Path):
-    """With more in the cache than was asked to be kept, the state is another one and is not written."""
-    client = start()
-    ask(client, random_spec, SECOND, 20)
-    finished(list(client.prefill(random_spec, SECOND + BEGIN, "chat")))
-    assert not list((tmp_path / "states").glob("*/*.state"))
+    """Though a draft stands behind it in the cache."""
+    first = start()
+    ask(first, random_spec, FIRST, 1)
+    draft = (*HISTORY, Special("<|start|>"), Text("user"), Special("<|message|>"), Text("And a ca"))
+    finished(list(first.prefill(random_spec, draft)))
+    finished(list(first.prefill(random_spec, HISTORY, "chat")))
+    expected, end = ask(first, random_spec, SECOND, 30)
+    first.close()
+    second = start()
+    answer, again = ask(second, random_spec, SECOND, 30)
+    assert (answer, again.stats.cached_tokens) == (expected, end.stats.cached_tokens)
+    assert again.stats.cached_tokens == second.count(random_spec, HISTORY)

@@ -97,11 +97,32 @@ SLEEP = Setting(
     N_("Minutes without use after which the model leaves the memory. It comes back with the next message. 0 keeps it."),
     minimum=0, maximum=240, step=5,
 )  # fmt: skip
+AHEAD = Setting(
+    "work_ahead", MODEL, N_("Read ahead"), "mains",
+    N_("While you read and type, the model reads what is there, so that its answer begins sooner."),
+    choices=(("mains", N_("Not on battery")), ("always", N_("Always")), ("never", N_("Never"))),
+)  # fmt: skip
+KEEP_STATES = Setting(
+    "keep_states", MODEL, N_("Keep what was read"), True,
+    N_("Long chats go on at once after a restart. Takes at most 4 GB of the disk, readable by you alone."),
+)  # fmt: skip
 GPU = Setting("use_gpu", MODEL, N_("Use the graphics processor"), True, N_("Off runs the model on the CPU alone."))
 # Chosen in the model menu, not in the dialog: the path of a GGUF file, or "" for the demo model.
 MODEL_FILE = Setting("model_file", MODEL, N_("Model file"), "")
 
-ALL: tuple[Setting[Any], ...] = (THEME, TEXT_SIZE, EFFORT, INSTRUCTIONS, TEMPERATURE, TOP_P, CONTEXT, GPU, SLEEP)
+ALL: tuple[Setting[Any], ...] = (
+    THEME,
+    TEXT_SIZE,
+    EFFORT,
+    INSTRUCTIONS,
+    TEMPERATURE,
+    TOP_P,
+    CONTEXT,
+    GPU,
+    SLEEP,
+    AHEAD,
+    KEEP_STATES,
+)
 
 
 class Settings:

@@ -72,11 +72,12 @@ class Generating:
             )
         return self._finished(decode=True)
 
-    def run_ahead(self) -> Finished:
-        """Evaluates the prompt alone, if it fits and is not all there."""
+    def run_ahead(self, *, alone: bool) -> Finished:
+        """Evaluates the prompt, if it fits and is not all there; `alone`: so that the cache holds nothing after it."""
         if len(self._prompt) >= self._loaded.context.n_ctx:
             return Finished(StopReason.CONTEXT)
-        if self._loaded.cache.holds(self._prompt):
+        cache = self._loaded.cache
+        if cache.holds(self._prompt) and not (alone and len(cache) > len(self._prompt)):
             return Finished(StopReason.STOP)
         return self._finished(decode=False)
 

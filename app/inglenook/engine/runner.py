@@ -80,7 +80,7 @@ class Runner:
         if self._loaded is None or self._loaded.identity != _identity(command.model):
             return Finished(StopReason.CANCELLED)
         request = GenerateRequest(command.model, command.segments)
-        return Generating(self, job, request, self._loaded, ahead=True).run_ahead()
+        return Generating(self, job, request, self._loaded, ahead=True).run_ahead(alone=bool(command.keep))
 
     def _keep(self, job: Job, command: Ahead, finished: Finished) -> bool:
         """Writes the cache's state, on a thread that then tells the end of `job`; False if it is not worth it."""

@@ -1,0 +1,168 @@
+"""Work ahead with the real engine and the demo model: what is evaluated early is what the next turn asks for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inglenook.chat.ahead import WorkAhead, beginning
+from inglenook.core.events import Finished
+from inglenook.core.inference import GenerateRequest, ModelSpec, Sampling
+from inglenook.core.messages import Message, ReasoningPart, Role, TextPart, user
+from inglenook.core.prompt import Prompt, Segment
+from inglenook.engine.client import EngineClient
+from inglenook.harmony.render import render
+
+ASKED = Prompt((user("What is Inglenook? " * 20),), date="2026-11-22")
+ANSWER = Message(Role.ASSISTANT, (ReasoningPart("They ask. " * 40), TextPart("A program to chat with. " * 30)))
+ANSWERED = replace(ASKED, messages=(*ASKED.messages, ANSWER))
+QUESTION = "And how do I stop an answer?"
+
+
+def following(question: str = QUESTION) -> Prompt:
+    return replace(ANSWERED, messages=(*ANSWERED.messages, user(question)))
+
+
+class Engine:
+    """The engine with the demo model loaded, and how much of a prompt it has."""
+
+    def __init__(self, folder: Path, spec: ModelSpec) -> None:
+        self.states = folder / "states"
+        self.client = EngineClient(folder / "run", folder / "logs", states=self.states)
+        self.spec = spec
+        self.vocabulary = self.client.model_info(spec).vocabulary
+
+    def ask(self, prompt: Prompt) -> int:
+        """Tokens of it that were in the cache."""
+        request = GenerateRequest(self.spec, render(prompt, self.vocabulary), Sampling(0.0), max_tokens=1)
+        end = next(e for e in self.client.generate(request) if isinstance(e, Finished))
+        return end.stats.cached_tokens
+
+    def count(self, segments: tuple[Segment, ...]) -> int:
+        return self.client.count(self.spec, segments)
+
+    def kept(self) -> int:
+        return len(list(self.states.glob("*/*.state")))
+
+
+@pytest.fixture
+def engine(tmp_path: Path, demo_gguf: Path) -> Iterator[Engine]:
+    made = Engine(tmp_path, ModelSpec(str(demo_gguf), n_ctx=4096))
+    yield made
+    made.client.close()
+
+
+@pytest.fixture
+def make(engine: Engine) -> Iterator[Callable[..., WorkAhead]]:
+    made: list[WorkAhead] = []
+
+    def ahead(*, allowed: bool = True, keeps: bool = True, keep_after: float = 60.0) -> WorkAhead:
+        made.append(WorkAhead(engine.client, lambda: allowed, lambda: keeps, keep_after))
+        return made[-1]
+
+    yield ahead
+    for one in made:
+        one.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < 20, "it did not happen"
+        time.sleep(0.02)
+
+
+def settled(ahead: WorkAhead) -> None:
+    until(lambda: ahead._wish is None and ahead._running is None)
+    time.sleep(0.1)
+    until(lambda: ahead._wish is None and ahead._running is None)
+
+
+def test_after_an_answer_only_the_next_question_is_left(engine: Engine, make: Callable[..., WorkAhead]) -> None:
+    engine.ask(ASKED)
+    ahead = make()
+    ahead.answered("c", ANSWERED)
+    settled(ahead)
+    history = engine.count(beginning(render(following(), engine.vocabulary), draft=False))
+    assert engine.ask(following()) == history
+
+
+def test_what_is_typed_is_there_when_it_is_sent(engine: Engine, make: Callable[..., WorkAhead]) -> None:
+    engine.ask(ASKED)
+    ahead = make()
+    ahead.answered("c", ANSWERED)
+    for end in (3, 9, 20):
+        ahead.typed("c", ANSWERED, QUESTION[:end])
+    settled(ahead)
+    typed = engine.count(beginning(render(following(QUESTION[:20]), engine.vocabulary), draft=True))
+    assert engine.ask(following()) >= typed - 1  # the last token may be another one when the word is complete
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_not_unless_it_is_allowed(engine: Engine, make: Callable[..., WorkAhead], *, allowed: bool) -> None:
+    engine.ask(ASKED)
+    ahead = make(allowed=allowed)
+    ahead.answered("c", ANSWERED)
+    settled(ahead)
+    question = engine.count(render(ASKED, engine.vocabulary))
+    assert (engine.ask(following()) > question) is allowed
+
+
+def test_the_state_is_kept_when_nothing_happens(engine: Engine, make: Callable[..., WorkAhead]) -> None:
+    engine.ask(ASKED)
+    ahead = make(keep_after=0.2)
+    ahead.answered("c", ANSWERED)
+    until(lambda: engine.kept() == 1)
+
+
+def test_the_state_is_kept_at_the_end_of_the_program(engine: Engine, make: Callable[..., WorkAhead]) -> None:
+    engine.ask(ASKED)
+    ahead = make()
+    ahead.answered("c", ANSWERED)
+    ahead.close()
+    assert engine.kept() == 1
+
+
+def test_nothing_is_kept_where_the_user_does_not_want_it(engine: Engine, make: Callable[..., WorkAhead]) -> None:
+    engine.ask(ASKED)
+    ahead = make(keeps=False, keep_after=0.05)
+    ahead.answered("c", ANSWERED)
+    settled(ahead)
+    ahead.close()
+    assert engine.kept() == 0
+
+
+def test_a_turn_that_begins_ends_it(engine: Engine, make: Callable[..., WorkAhead]) -> None:
+    engine.ask(ASKED)
+    ahead = make(keep_after=0.05)
+    ahead.answered("c", ANSWERED)
+    ahead.stop()
+    settled(ahead)
+    time.sleep(0.2)
+    assert engine.kept() == 0
+
+
+def test_without_a_loaded_model_nothing_is_done(tmp_path: Path) -> None:
+    client = EngineClient(tmp_path / "run", tmp_path / "logs")
+    ahead = WorkAhead(client, lambda: True, lambda: True)
+    ahead.answered("c", ANSWERED)
+    settled(ahead)
+    ahead.close()
+    assert not (tmp_path / "run").exists()  # no engine was started
+    client.close()
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_the_next_prompt_begins_with_it(draft: str, rest: str) -> None:
+    whole = render(following(draft + rest), "v")
+    history = beginning(render(following(draft), "v"), draft=False)
+    assert whole[: len(history)] == history
+    typed = beginning(render(following(draft), "v"), draft=True)
+    assert whole[: len(typed) - 1] == typed[:-1]
+    assert typed[: len(history)] == history
