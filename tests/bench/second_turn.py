@@ -1,0 +1,204 @@
+"""How long the second turn's first token takes, by the time that the user read and typed. Prints one JSON object.
+
+    python -m tests.bench.second_turn MODEL.gguf [--repeat 3] [--seconds 0 2 5 10] [--server llama-server]
+
+A first turn is answered with reasoning; then nothing happens for the given seconds; then the question is sent. `ahead`
+is Inglenook as it is, `typed` the same with the question in the composer for that time, `plain` without work ahead, and
+`server` llama.cpp's own server with the same model, history and question (its prompt cache on, one slot). All by turns,
+each with another text, medians in seconds; ratios are to `server` where there is one, else to `plain`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from inglenook.chat.ahead import WorkAhead
+from inglenook.core.events import Finished, Tokens
+from inglenook.core.inference import GenerateRequest, ModelSpec, Sampling
+from inglenook.core.messages import Message, ReasoningPart, Role, TextPart, user
+from inglenook.core.prompt import Ids, Prompt, Segment, Special
+from inglenook.engine.client import EngineClient
+from inglenook.harmony.render import render
+
+N_CTX = 8192
+REASONING = 200  # tokens, about, that the first answer thinks
+WORDS = [
+    "lamp",
+    "river",
+    "stone",
+    "window",
+    "paper",
+    "cloud",
+    "garden",
+    "letter",
+    "winter",
+    "music",
+    "bread",
+    "street",
+    "morning",
+    "bridge",
+    "number",
+]
+
+
+def text(source: random.Random, tokens: int) -> str:
+    """About so many tokens."""
+    return " ".join(source.choice(WORDS) for _ in range(tokens))
+
+
+def conversation(source: random.Random, history: int) -> tuple[Prompt, Prompt, str]:
+    """The first prompt, what stands before the second question, and that."""
+    first = Prompt((user(text(source, history // 2)),), date="2026-11-22")
+    parts = (ReasoningPart(text(source, REASONING)), TextPart(text(source, history // 2)))
+    answered = replace(first, messages=(*first.messages, Message(Role.ASSISTANT, parts)))
+    return first, answered, text(source, 20)
+
+
+class Ours:
+    """The engine with a model."""
+
+    def __init__(self, client: EngineClient, spec: ModelSpec) -> None:
+        self.client, self.spec = client, spec
+        self.vocabulary = client.model_info(spec).vocabulary
+
+    def first_turn(self, prompt: Prompt) -> None:
+        """Evaluates it and writes as much as the answer has, so that the cache is where an answer leaves it."""
+        segments = render(prompt, self.vocabulary)
+        request = GenerateRequest(self.spec, segments, Sampling(0.0), max_tokens=REASONING, ignore_stop=True)
+        for _ in self.client.generate(request):
+            pass
+
+    def first_token(self, prompt: Prompt) -> float:
+        """Seconds to the first token."""
+        request = GenerateRequest(self.spec, render(prompt, self.vocabulary), Sampling(0.0), max_tokens=1)
+        started, first = time.perf_counter(), 0.0
+        for event in self.client.generate(request):
+            if isinstance(event, Tokens):
+                first = time.perf_counter() - started
+            assert not isinstance(event, Finished) or event.error is None
+        return first
+
+
+def as_text(segments: Sequence[Segment]) -> str:
+    """For the server, which reads the names of control tokens."""
+    parts = []
+    for segment in segments:
+        assert not isinstance(segment, Ids)
+        parts.append(segment.name if isinstance(segment, Special) else segment.text)
+    return "".join(parts)
+
+
+class Server:
+    """llama-server at work."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def complete(self, prompt: Prompt, count: int) -> float:
+        """Seconds to the first token of `count`."""
+        body = {"prompt": as_text(render(prompt)), "n_predict": count, "cache_prompt": True, "temperature": 0,
+                "stream": True, "ignore_eos": True}  # fmt: skip
+        request = urllib.request.Request(
+            f"{self._address}/completion", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        started = time.perf_counter()
+        with urllib.request.urlopen(request, timeout=600) as answer:
+            answer.readline()
+            first = time.perf_counter() - started
+            answer.read()
+        return first
+
+
+@contextmanager
+def server(program: Path, model: Path, threads: int) -> Iterator[Server]:
+    """Starts llama-server and ends it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [program, "-m", model, "-c", N_CTX, "-np", 1, "-t", threads, "--port", port, "--no-webui", "-fa", "on"]
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=1).read()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield Server(address)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def measure(ours: Ours, peer: Server | None, options: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
+    """Seconds by way and thinking time."""
+    source = random.Random(options.seed)
+    found: dict[str, dict[str, list[float]]] = {}
+
+    def note(way: str, seconds: float, value: float) -> None:
+        found.setdefault(way, {}).setdefault(f"{seconds:g}", []).append(value)
+
+    for _ in range(options.repeat):
+        for seconds in options.seconds:
+            for way in ("ahead", "typed", "plain", *(["server"] if peer else [])):
+                first, answered, question = conversation(source, options.history)
+                second = replace(answered, messages=(*answered.messages, user(question)))
+                if way == "server":
+                    assert peer is not None
+                    peer.complete(first, REASONING)
+                    time.sleep(seconds)
+                    note(way, seconds, peer.complete(second, 1))
+                    continue
+                ahead = WorkAhead(ours.client, lambda way=way: way != "plain", lambda: False)  # type: ignore[misc]
+                ours.first_turn(first)
+                ahead.answered("c", answered)
+                if way == "typed":
+                    ahead.typed("c", answered, question)
+                time.sleep(seconds)
+                ahead.stop()
+                note(way, seconds, ours.first_token(second))
+                ahead.close()
+    return found
+
+
+def main() -> None:
+    """See the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--history", type=int, default=600, help="tokens, about")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--seconds", type=float, nargs="+", default=[0.0, 2.0, 5.0, 10.0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--server", type=Path, help="the program llama-server")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        client = EngineClient(Path(folder) / "run", Path(folder) / "logs")
+        ours = Ours(client, ModelSpec(str(options.model), n_ctx=N_CTX, threads=options.threads))
+        if options.server:
+            with server(options.server, options.model, options.threads) as peer:
+                found = measure(ours, peer, options)
+        else:
+            found = measure(ours, None, options)
+        client.close()
+    medians = {way: {at: statistics.median(values) for at, values in times.items()} for way, times in found.items()}
+    base = medians.get("server", medians["plain"])
+    ratios = {way: {at: medians[way][at] / base[at] for at in base} for way in ("ahead", "typed", "plain")}
+    print(json.dumps({"seconds": medians, "ratio": ratios, "all": found}))
+
+
+if __name__ == "__main__":
+    main()
