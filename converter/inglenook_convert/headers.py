@@ -19,9 +19,7 @@ from inglenook_convert import gguf_format as gguf
 from inglenook_convert.errors import ConvertError
 from inglenook_convert.gguf_format import TensorInfo, TensorType, ValueType
 
-SAFETENSORS_HEADER_LIMIT = (
-    8 << 20
-)  # bytes; gpt-oss-120b with a tensor for each expert has 3 MB; JSON takes 30 times that
+SAFETENSORS_HEADER_LIMIT = 8 << 20  # bytes; the 120b with a tensor for each expert has 3 MB; JSON takes 30 times that
 GGUF_HEADER_LIMIT = 256 << 20  # bytes; gpt-oss has 13 MB, nearly all of it the vocabulary
 GGUF_MAX_KEYS = 10_000
 GGUF_MAX_TENSORS = 100_000

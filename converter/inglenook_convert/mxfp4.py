@@ -21,6 +21,7 @@ _PAIRS = np.stack([np.tile(_LUT, 16), np.repeat(_LUT, 16)], axis=1)  # of a byte
 _SCALES = np.array([2.0**e for e in range(-127, 128)] + [np.inf], np.float32)  # of an exponent byte
 _LOW = np.uint64(0x0F0F0F0F0F0F0F0F)
 _NIBBLE = np.uint64(4)
+_BYTE = np.uint64(8)
 _PACKED = np.dtype([("scale", "u1"), ("codes", "V16")])
 _REPACKED = 4096  # blocks at a time: all copies of them stay in the processor's cache
 _MAGNITUDE = np.int32(0x7FFFFFFF)
@@ -45,28 +46,30 @@ _LOG2_SLACK = _log2_slack()
 
 
 def repack(blocks: Bytes, scales: Bytes, out: Bytes) -> None:
-    """Writes ggml blocks: `blocks` [n, 16] and `scales` [n] of a checkpoint to `out` [n, 17], contiguous.
+    """Writes ggml blocks of 17 bytes: `blocks` [..., 16] and `scales` [...] of a checkpoint to `out`, contiguous.
 
-    Each code byte is widened to two, its nibbles one in each; with a and c the two halves of a block so widened, the
-    result is a | c << 4. All of it on eight bytes at once, and a block's bytes are copied as one thing.
+    Of a block's halves a and c, output byte 2i has the low nibbles of their bytes i, and byte 2i+1 the high ones.
+    With t = (a >> 4 ^ c) & low, the odd bytes are c ^ t and the even ones a ^ t << 4: all of it on eight bytes at
+    once. Then both are widened to put one between the other, and a block's bytes are copied as one thing.
     """
-    fields = out.reshape(-1).view(_PACKED)
+    fields = out.reshape(-1).view(_PACKED).reshape(scales.shape)
     fields["scale"] = scales
-    size = min(len(blocks), _REPACKED)
-    wide, moved = np.empty((size, 16), "<u2"), np.empty((size, 4), "<u8")
-    for at in range(0, len(blocks), _REPACKED):
-        part = blocks[at : at + _REPACKED]
-        count = len(part)
-        wide[:count] = part
-        lanes, other = wide[:count].view("<u8"), moved[:count]
-        np.left_shift(lanes, _NIBBLE, out=other)
-        lanes |= other
-        lanes &= _LOW
-        packed = other.reshape(-1)[: 2 * count].reshape(count, 2)
-        for i in (0, 1):
-            np.left_shift(lanes[:, 2 + i], _NIBBLE, out=packed[:, i])
-            packed[:, i] |= lanes[:, i]
-        fields["codes"][at : at + count] = packed.view("V16").reshape(-1)
+    halves = blocks.view("<u8")
+    height = max(1, _REPACKED * len(scales) // max(1, scales.size))
+    odd, even = np.empty((2, min(height, len(scales)), *scales.shape[1:]), "<u8")
+    for at in range(0, len(scales), height):
+        a, c = halves[at : at + height, ..., 0], halves[at : at + height, ..., 1]
+        t, u = even[: len(a)], odd[: len(a)]
+        np.right_shift(a, _NIBBLE, out=t)
+        t ^= c
+        t &= _LOW
+        np.bitwise_xor(c, t, out=u)
+        t <<= _NIBBLE
+        t ^= a
+        wide, packed = (x.view(np.uint8).astype("<u2").view("<u8") for x in (u, t))
+        wide <<= _BYTE
+        packed |= wide
+        fields["codes"][at : at + height] = packed.view("V16").reshape(t.shape)
 
 
 def encode(values: Floats) -> Bytes:

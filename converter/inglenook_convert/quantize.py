@@ -30,6 +30,7 @@ _F16_END = 65520.0  # from here on the nearest F16 is infinity
 # Blocks of 32 elements. Q8_0 has a code in a byte; the others have the lower four bits of elements j and j + 16 in the
 # low and high half of byte j, and "fifth" has bit 4 of element i in its bit i.
 _Q8_0 = np.dtype([("scale", "<f2"), ("codes", "u1", 32)])
+_Q8_0_WHOLE = np.dtype([("scale", "<f2"), ("codes", "V32")])  # the same, and copied as one thing
 _Q5_1 = np.dtype([("scale", "<f2"), ("low", "<f2"), ("fifth", "u1", 4), ("codes", "u1", 16)])
 _Q5_0 = np.dtype([("scale", "<f2"), ("fifth", "u1", 4), ("codes", "u1", 16)])
 _Q4_1 = np.dtype([("scale", "<f2"), ("low", "<f2"), ("codes", "u1", 16)])
@@ -80,14 +81,30 @@ def q8_0(values: Floats) -> Bytes:
 
     Raises `OverflowError` if a value is not finite or its scale is more than F16 holds.
     """
-    columns = _columns(values)
-    scale = (columns.view(np.int32) & _MAGNITUDE).max(axis=0).view(np.float32) / np.float32(127)
-    columns *= _inverse(scale)
+    scale = _largest(values) / np.float32(127)
+    codes = values * np.repeat(_inverse(scale), 32)
     # The cast truncates. Adding 0.5 itself would round 0.49999997 up, since the sum is rounded too.
-    signed = columns.view(np.uint32) & _SIGN
+    signed = codes.view(np.uint32) & _SIGN
     signed |= _BELOW_HALF
-    columns += signed.view(np.float32)
-    return _blocks(_Q8_0, columns.astype(np.int8).view(np.uint8), scale=scale)
+    codes += signed.view(np.float32)
+    blocks = np.empty(scale.size, _Q8_0)
+    blocks["scale"] = scale
+    blocks.view(_Q8_0_WHOLE)["codes"] = codes.astype(np.int8).view("V32")
+    return blocks.view(np.uint8)
+
+
+def _largest(values: Floats) -> Floats:
+    """The largest magnitude of each block of 32.
+
+    After a step every element is the largest of twice as many from there on. Half of what is computed is of no use,
+    and all of it is faster than anything in numpy that goes block by block.
+    """
+    largest = values.view(np.int32) & _MAGNITUDE
+    other = np.empty_like(largest)
+    for distance in (1, 2, 4, 8, 16):
+        np.maximum(largest[:-distance], largest[distance:], out=other[:-distance])
+        largest, other = other, largest
+    return largest[::32].view(np.float32)
 
 
 def _from_extreme(layout: np.dtype[Any], middle: int, values: Floats) -> Bytes:
@@ -162,7 +179,7 @@ def _blocks(layout: np.dtype[Any], codes: Bytes, **fields: Floats) -> Bytes:
         fifth = (codes >> np.uint8(4)).reshape(4, 8, -1) << np.arange(8, dtype=np.uint8)[:, None]
         out["fifth"] = np.bitwise_or.reduce(fifth, axis=1).T
         codes &= np.uint8(15)
-    out["codes"] = (codes if layout is _Q8_0 else codes[:16] | (codes[16:] << np.uint8(4))).T
+    out["codes"] = (codes[:16] | (codes[16:] << np.uint8(4))).T
     return out.view(np.uint8)
 
 

@@ -52,6 +52,13 @@ def pieces(tensors: Iterable[PlannedTensor]) -> Iterator[Piece]:
             yield Piece(tensor, first, count)
 
 
+def expected(coming: Iterable[Piece], reader: ShardReader) -> Iterator[Piece]:
+    """The pieces as they come, each already being read by the system when it is taken."""
+    for piece in coming:
+        values.expect(piece.tensor.source, piece.first, piece.count, reader)
+        yield piece
+
+
 def produce(piece: Piece, reader: ShardReader) -> Bytes:
     """The data of `piece` as the file has it, 1-D. For any thread. Raises `ConvertError`."""
     tensor = piece.tensor
@@ -68,8 +75,8 @@ def _repack(source: Mxfp4Rows, piece: Piece, reader: ShardReader, out: Bytes) ->
     at = 0
     for first, count in _spans(piece.first, piece.count, _height(_MXFP4_TILE, piece.tensor)):
         blocks, scales = values.blocks(source, first, count, reader)
-        mxfp4.repack(blocks, scales, out[at : at + len(scales)])
-        at += len(scales)
+        mxfp4.repack(blocks, scales, out[at : at + scales.size])
+        at += scales.size
 
 
 def _encode(piece: Piece, reader: ShardReader, out: Bytes) -> None:

@@ -89,7 +89,8 @@ def floats(source: Source, first: int, count: int, reader: ShardReader) -> Float
         case DenseColumns():
             return _columns(source, first, count, reader)
         case Mxfp4Rows():
-            return mxfp4.decode_checkpoint(*blocks(source, first, count, reader)).reshape(-1)
+            codes, scales = blocks(source, first, count, reader)
+            return mxfp4.decode_checkpoint(codes.reshape(-1, 16), scales.reshape(-1)).reshape(-1)
         case Joined():
             spans = _spans(first, count, rows_of(source.parts[0]))
             return np.concatenate([_rows(source.parts[i], at, rows, reader) for i, at, rows in spans])
@@ -97,23 +98,34 @@ def floats(source: Source, first: int, count: int, reader: ShardReader) -> Float
             return _merged(source, first, count, reader)
 
 
+def expect(source: Source, first: int, count: int, reader: ShardReader) -> None:
+    """Has what rows [first, first + count) take read ahead, if it is in one piece."""
+    first, count = first * getattr(source, "step", 1), count * getattr(source, "step", 1)
+    match source:
+        case DenseRows():
+            row = source.width * DTYPE_BYTES[source.tensor.dtype] * (width_of(source) // source.width)
+            reader.expect(source.tensor, first * row, count * row)
+        case Mxfp4Rows():
+            reader.expect(source.blocks, first * source.width * 16, count * source.width * 16)
+            reader.expect(source.scales, first * source.width, count * source.width)
+
+
 def blocks(source: Mxfp4Rows, first: int, count: int, reader: ShardReader) -> tuple[Bytes, Bytes]:
-    """Codes [N, 16] and scales [N] of rows [first, first + count), as they are stored.
+    """Codes [count, width, 16] and scales [count, width] of rows [first, first + count), as they are stored.
 
     Raises `ConvertError` for the scale 255, which is no number.
     """
     start, rows = first * source.step, count * source.step
+    taken = slice(source.start, None, source.step)
     codes = _read(reader, source.blocks, start * source.width * 16, rows * source.width * 16)
-    scales = _read(reader, source.scales, start * source.width, rows * source.width)
-    if source.step > 1:
-        codes = codes.reshape(rows, -1)[source.start :: source.step]
-        scales = scales.reshape(rows, -1)[source.start :: source.step].reshape(-1)
+    codes = codes.reshape(rows, source.width, 16)[taken]
+    scales = _read(reader, source.scales, start * source.width, rows * source.width).reshape(rows, -1)[taken]
     if scales.max(initial=0) == mxfp4.NAN_SCALE:
         raise ConvertError(
             f"{source.scales.file}: tensor {source.scales.name!r} has the scale 255 (not a number)."
             " The file is damaged: get it again."
         )
-    return codes.reshape(-1, 16), scales
+    return codes, scales
 
 
 def _takes_elements(source: DenseRows) -> bool:

@@ -5,6 +5,7 @@ Standard library only. The pre-tokenizer is recognised by its regular expression
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ _O200K = "|".join(
         r"\s+",
     )
 )
+_PAIRS = re.compile(r"(?:[^ \n]+ [^ \n]+(?:\n|\Z))+")
 PRE_TOKENIZERS = {_O200K: "gpt-4o"}  # regular expression -> llama.cpp's name
 
 
@@ -114,11 +116,23 @@ def _merges(value: object) -> tuple[str, ...]:
         return ()
     if not isinstance(value, list):
         raise ConvertError(f"tokenizer.json: the merges are {shown(value)}, which is no list.")
-    found = [_joined(merge) for merge in value]
+    found = _good_pairs(value) or [_joined(merge) for merge in value]
     if not is_unicode("".join(found)):  # once for all: there are 446,000
         wrong = next(merge for merge in found if not is_unicode(merge))
         raise ConvertError(f"tokenizer.json: the merge {shown(wrong)} is not valid Unicode. Get the file again.")
     return tuple(found)
+
+
+def _good_pairs(value: list[Any]) -> list[str]:
+    """The merges if all are good pairs, as they nearly always are; else nothing. Ten times as fast as one by one."""
+    if set(map(type, value)) != {list}:
+        return []
+    try:
+        found = list(map(" ".join, value))
+    except TypeError:
+        return []
+    lines = "\n".join(found)
+    return found if lines.count("\n") == len(found) - 1 and _PAIRS.fullmatch(lines) else []
 
 
 def _joined(merge: object) -> str:

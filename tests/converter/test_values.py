@@ -143,8 +143,8 @@ def test_blocks_are_as_they_are_stored(
             assert isinstance(source, Mxfp4Rows)
             found = values.blocks(source, 5, 70, reader)
             rows = slice(start + 5 * step, start + 75 * step, step)
-            assert np.array_equal(found[0], codes[rows].reshape(-1, 16))
-            assert np.array_equal(found[1], scales[rows].reshape(-1))
+            assert np.array_equal(found[0], codes[rows])
+            assert np.array_equal(found[1], scales[rows][..., 0])
 
 
 def test_only_blocks_as_stored_count_as_mxfp4(every: dict[str, tuple[Source, np.ndarray]]) -> None:
@@ -190,7 +190,7 @@ def test_the_scale_that_is_no_number_is_refused(tmp_path: Path) -> None:
     with ShardReader() as reader:
         gate, up = (Mxfp4Rows(found["b"], found["s"], 2, start, 2) for start in (0, 1))
         assert values.floats(gate, 0, 4, reader).any() == 0
-        assert len(values.blocks(up, 0, 3, reader)[1]) == 6
+        assert values.blocks(up, 0, 3, reader)[1].shape == (3, 2)
         for read in (values.floats, values.blocks):
             with pytest.raises(ConvertError, match=r"t\.safetensors: tensor 's' has the scale 255"):
                 read(up, 3, 1, reader)

@@ -35,7 +35,10 @@ def mxfp4(tensors: Mapping[str, StoredTensor], blocks: str, scales: str, slot: S
     start, step = naming.interleaving(slot)
     experts, rows, columns = slot.shape
     if columns % 32:
-        raise ConvertError(f"tensor {blocks!r} has blocks of 32 elements, and config.json has rows of {columns}.")
+        where = f"{tensors[blocks].file}: " if blocks in tensors else ""
+        raise ConvertError(
+            f"{where}tensor {blocks!r} has blocks of 32 elements, and config.json has rows of {columns}."
+        )
     shape = (experts, rows * step, columns // 32)
     return Mxfp4Rows(
         naming.tensor(tensors, blocks, (*shape, 16), naming.BYTES),
