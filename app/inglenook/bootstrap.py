@@ -13,12 +13,14 @@ from pathlib import Path
 
 from platformdirs import PlatformDirs
 
+from inglenook.chat.ahead import WorkAhead
+from inglenook.chat.power import on_battery
 from inglenook.chat.service import ChatService
 from inglenook.core import i18n, logs
 from inglenook.core.errors import UserError
 from inglenook.core.inference import InferenceService
 from inglenook.core.paths import Paths, resources
-from inglenook.core.settings import SLEEP, Settings
+from inglenook.core.settings import AHEAD, KEEP_STATES, SLEEP, Settings
 from inglenook.engine.client import EngineClient
 from inglenook.library.service import ModelService
 from inglenook.store.repository import SqliteStore
@@ -84,7 +86,13 @@ class Services:
     @cached_property
     def chat(self) -> ChatService:
         """Conversations with the model."""
-        return ChatService(self.store, self.inference, self.models, self.settings)
+        wanted = self.settings.get
+        ahead = WorkAhead(
+            self.inference,
+            lambda: wanted(AHEAD) == "always" or (wanted(AHEAD) == "mains" and not on_battery()),
+            lambda: wanted(KEEP_STATES),
+        )
+        return ChatService(self.store, self.inference, self.models, self.settings, ahead=ahead)
 
     def close(self) -> None:
         """Ends what was made, in the order of use. Running answers are stored first."""

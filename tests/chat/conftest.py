@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from tests.chat.replay import Chosen, Replay
 from tests.chat.support import Bench, Listener, MakeBench
 
+from inglenook.chat.ahead import WorkAhead
 from inglenook.chat.service import ChatService
+from inglenook.chat.turn import Limits
 from inglenook.core.inference import InferenceService, ModelSource
 from inglenook.core.settings import Settings
+from inglenook.core.tools import Tool
 from inglenook.store.repository import SqliteStore
 
 TODAY = datetime.date(2026, 11, 22)
+LIMITS = Limits()
 
 
 @pytest.fixture
 def make_bench(tmp_path: Path) -> Iterator[MakeBench]:
     made: list[Bench] = []
 
-    def make(inference: InferenceService, model: ModelSource) -> Bench:
+    def make(
+        inference: InferenceService,
+        model: ModelSource,
+        tools: Sequence[Tool] = (),
+        limits: Limits = LIMITS,
+        ahead: WorkAhead | None = None,
+    ) -> Bench:
         file = tmp_path / "c.sqlite3"
         store = SqliteStore(file)
         settings = Settings(tmp_path / "settings.json")
-        service = ChatService(store, inference, model, settings, lambda: TODAY)
+        service = ChatService(store, inference, model, settings, lambda: TODAY, tools, limits, ahead)
         heard = Listener()
         service.subscribe(heard)
         made.append(Bench(service, store, inference, model, settings, heard, file))

@@ -59,6 +59,13 @@ def opening(*items: str | Gate | Crash, channel: str = "final") -> list[str | Ga
     return [specials.CHANNEL, channel, specials.MESSAGE, *items]
 
 
+def calling(name: str, arguments: str, reasoning: str = "Look it up.") -> list[str]:
+    """A script that calls a tool, as gpt-oss does."""
+    thought = [specials.CHANNEL, "analysis", specials.MESSAGE, reasoning, specials.END, specials.START, "assistant"]
+    header = [specials.CHANNEL, f"commentary to={name} ", specials.CONSTRAIN, "json", specials.MESSAGE]
+    return [*thought, *header, arguments, specials.CALL]
+
+
 class Replay:
     """Plays the scripts given to `will_say`, one for each generation, in order."""
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from inglenook.chat.events import AnswerDelta, AnswerEnded, AnswerPartStarted, ChatEvent, TreeChanged
+from inglenook.chat.rows import Rows
 from inglenook.chat.service import ChatService
+from inglenook.chat.turn import Limits
 from inglenook.core.conversation import Tree
 from inglenook.core.inference import InferenceService, ModelSource
 from inglenook.core.settings import Settings
+from inglenook.core.tools import Tool
 from inglenook.store.repository import SqliteStore
 
 E = TypeVar("E")
@@ -85,13 +88,18 @@ class Bench:
         return conversation_id
 
     def stored(self, conversation_id: str) -> Tree:
-        """What another program finds in the file once the writer has caught up: an event comes before its commit."""
+        """What another program shows of the file once the writer has caught up: an event comes before its commit."""
         self.store.flush()
         other = SqliteStore(self.file)
         try:
-            return other.tree(conversation_id)
+            return Rows(other).tree(conversation_id)
         finally:
             other.close()
 
 
-MakeBench = Callable[[InferenceService, ModelSource], Bench]
+class MakeBench(Protocol):
+    """Makes one; it is closed at the end of the test."""
+
+    def __call__(
+        self, inference: InferenceService, model: ModelSource, tools: Sequence[Tool] = (), limits: Limits = ...
+    ) -> Bench: ...

@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.chat.support import Bench, MakeBench
 
 from inglenook.chat.ahead import WorkAhead, beginning
+from inglenook.chat.events import AnswerEnded
 from inglenook.core.events import Finished
 from inglenook.core.inference import GenerateRequest, ModelSpec, Sampling
 from inglenook.core.messages import Message, ReasoningPart, Role, TextPart, user
 from inglenook.core.prompt import Prompt, Segment
+from inglenook.core.settings import TEMPERATURE
 from inglenook.engine.client import EngineClient
 from inglenook.harmony.render import render
 
@@ -156,6 +159,54 @@ def test_without_a_loaded_model_nothing_is_done(tmp_path: Path) -> None:
     ahead.close()
     assert not (tmp_path / "run").exists()  # no engine was started
     client.close()
+
+
+class Fixed:
+    """The model that answers."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+
+    def spec(self, cancelled: Callable[[], bool]) -> ModelSpec:
+        return self._spec
+
+
+def answered(bench: Bench, chat: str, text: str) -> AnswerEnded:
+    start = len(bench.heard.events)
+    bench.service.send(chat, text)
+    return bench.heard.wait(AnswerEnded, start=start)
+
+
+def test_the_service_reads_ahead(engine: Engine, make: Callable[..., WorkAhead], make_bench: MakeBench) -> None:
+    """From the second answer's figures: all of the first turn but its reasoning, and the draft, were there."""
+    ahead = make(keep_after=0.1)
+    bench = make_bench(engine.client, Fixed(engine.spec), ahead=ahead)
+    bench.settings.set(TEMPERATURE, 0.0)
+    chat = bench.service.new_chat()
+    answered(bench, chat, "What is Inglenook? " * 20)
+    until(lambda: engine.kept() == 1)
+    bench.service.save_draft(chat, QUESTION)
+    until(lambda: bench.store.tree(chat).conversation.draft == QUESTION)
+    settled(ahead)
+    stats = answered(bench, chat, QUESTION).message.stats
+    assert stats is not None
+    assert stats.prompt_tokens - stats.cached_tokens <= 6  # the question's end and the answer's head
+    until(lambda: ahead._unkept is None)
+    bench.service.delete(chat)
+    until(lambda: engine.kept() == 0)
+
+
+def test_a_new_chat_has_its_first_message_read(
+    engine: Engine, make: Callable[..., WorkAhead], make_bench: MakeBench
+) -> None:
+    bench = make_bench(engine.client, Fixed(engine.spec), ahead=(ahead := make()))
+    chat = bench.service.new_chat()
+    bench.service.save_draft(chat, QUESTION)
+    until(lambda: any(c.draft == QUESTION for c in bench.store.conversations()))
+    settled(ahead)
+    stats = answered(bench, chat, QUESTION).message.stats
+    assert stats is not None
+    assert stats.cached_tokens > stats.prompt_tokens / 2
 
 
 @given(st.text(min_size=1), st.text(min_size=1))

@@ -332,13 +332,17 @@ def test_length_and_a_tool_call_without_tools(bench: Bench, replay: Replay) -> N
     assert bench.heard.ended(chat).message.state is MessageState.LENGTH
     call = "commentary to=functions.weather "
     replay.will_say(specials.CHANNEL, call, specials.CONSTRAIN, "json", specials.MESSAGE, '{"a":1}', specials.CALL)
+    replay.will_say(*answer("I cannot know."))
     start = bench.heard.mark()
     bench.ask("Weather?", chat)
     end = bench.heard.ended(chat, start)
     assert end.message.state is MessageState.COMPLETE
-    assert [(p.name, p.arguments) for p in end.message.message.parts if isinstance(p, ToolCallPart)] == [
+    assert end.message.message.text == "I cannot know."
+    *_, called, told, _ = bench.stored(chat).path()
+    assert [(p.name, p.arguments) for p in called.message.parts if isinstance(p, ToolCallPart)] == [
         ("functions.weather", '{"a":1}')
     ]
+    assert "There are no tools" in told.message.parts[0].content
     replay.will_say(*answer("ok"))
     start = bench.heard.mark()
     bench.ask("And now?", chat)

@@ -5,20 +5,45 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.chat.support import Bench, MakeBench
+from tests.demo_model.checks import TOOLS
 
 from inglenook.chat.events import AnswerDelta, AnswerEnded, AnswerWaiting, Waiting
+from inglenook.chat.turn import Limits
 from inglenook.core.conversation import MessageState
 from inglenook.core.inference import EngineState, ModelSpec
-from inglenook.core.messages import Effort
+from inglenook.core.messages import Effort, Role
 from inglenook.core.settings import TEMPERATURE
+from inglenook.core.tools import Tool
 from inglenook.engine.client import EngineClient
 
 STORY = "Tell me a long story"
+
+
+class Offered:
+    """The three tools that the demo model was trained with; what they are called with is kept."""
+
+    def __init__(self) -> None:
+        self.called: list[tuple[str, dict[str, Any]]] = []
+        said = {"get_weather": '{"temperature": 23, "unit": "celsius", "condition": "light rain"}', "add_note": "ok"}
+        self.tools = tuple(
+            Tool(
+                spec.name, spec.description, spec.parameters, self._run(spec.name, said.get(spec.name, "17:42")), False
+            )
+            for spec in TOOLS
+        )
+
+    def _run(self, name: str, result: str) -> Callable[[Mapping[str, Any], Callable[[], bool]], str]:
+        def run(arguments: Mapping[str, Any], cancelled: Callable[[], bool]) -> str:
+            self.called.append((name, dict(arguments)))
+            return result
+
+        return run
 
 
 class DemoModel:
@@ -183,3 +208,66 @@ def test_a_missing_model_file_says_what_to_do(make_bench: MakeBench, engine: Eng
     assert end.message.state is MessageState.FAILED
     assert end.error is not None
     assert "gone.gguf" in end.error.text()
+
+
+@pytest.fixture
+def offered() -> Offered:
+    return Offered()
+
+
+@pytest.fixture
+def with_tools(make_bench: MakeBench, engine: EngineClient, demo_gguf: Path, offered: Offered) -> Bench:
+    bench = make_bench(engine, DemoModel(demo_gguf), offered.tools)
+    bench.settings.set(TEMPERATURE, 0.0)
+    return bench
+
+
+def test_the_model_calls_a_tool_and_says_what_it_answered(with_tools: Bench, offered: Offered) -> None:
+    chat = with_tools.ask("What is the weather in Lisbon?")
+    end = with_tools.heard.ended(chat)
+    assert offered.called == [("get_weather", {"location": "Lisbon"})]
+    assert (end.message.state, end.message.error) == (MessageState.COMPLETE, "")
+    assert "23" in end.message.message.text
+    assert "light rain" in end.message.message.text.lower()
+    path = with_tools.stored(chat).path()
+    assert [m.message.role for m in path] == [Role.USER, Role.ASSISTANT, Role.TOOL, Role.ASSISTANT]
+    called, last = path[1].stats, path[3].stats
+    assert called is not None
+    assert last is not None
+    assert last.cached_tokens >= called.prompt_tokens, "the ids of the running turn are in the cache"
+    assert len(with_tools.heard.of(AnswerEnded)) == 1
+
+
+def test_without_tools_the_same_model_calls_none(bench: Bench) -> None:
+    """The control."""
+    chat = bench.ask("What is the weather in Lisbon?")
+    assert [m.message.role for m in bench.stored(chat).path()] == [Role.USER, Role.ASSISTANT]
+
+
+def test_an_answer_that_hit_a_limit_goes_on_as_if_it_had_not(
+    make_bench: MakeBench, engine: EngineClient, demo_gguf: Path
+) -> None:
+    whole = make_bench(engine, DemoModel(demo_gguf))
+    whole.settings.set(TEMPERATURE, 0.0)
+    chat = whole.ask("Show me some headings")
+    expected = whole.heard.ended(chat).message.message
+    assert expected.sampled is not None
+    whole.service.close()
+    for limit in {10, len(expected.sampled.ids) // 2, len(expected.sampled.ids) - 2}:
+        bench = make_bench(engine, DemoModel(demo_gguf), limits=Limits(tokens=limit))
+        chat = bench.ask("Show me some headings")
+        cut = bench.heard.ended(chat).message
+        assert cut.state is MessageState.LENGTH
+        assert cut.message.sampled is not None
+        assert cut.message.sampled.ids == expected.sampled.ids[:limit]
+        for _ in range(len(expected.sampled.ids) // limit + 1):
+            start = bench.heard.mark()
+            bench.service.continue_answer(chat, cut.id)
+            end = bench.heard.ended(chat, start).message
+            if end.state is not MessageState.LENGTH:
+                break
+        assert end.state is MessageState.COMPLETE
+        assert end.message.sampled == expected.sampled
+        assert end.message.text == expected.text
+        assert len(bench.stored(chat).messages) == 2
+        bench.service.close()

@@ -29,11 +29,10 @@ from inglenook.core.messages import (
     ToolResultPart,
     user,
 )  # fmt: skip
-from inglenook.core.prompt import Prompt, Segment, Special, Text, ToolSpec
+from inglenook.core.prompt import Builtin, Prompt, ResponseFormat, Segment, Special, Text, ToolSpec
 from inglenook.engine import llama
 from inglenook.engine.tokens import Tokenizer
 from inglenook.harmony.render import render, without_surrogates
-from inglenook.harmony.tools import Builtin, Declared, ResponseFormat
 
 SPECIALS = ["<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|constrain|>", "<|return|>", "<|call|>",
             "<|startoftext|>", "<|endoftext|>", "<|endofprompt|>", "<|reserved_200013|>"]  # fmt: skip
@@ -65,7 +64,7 @@ def llama_tokenizer(tmp_path_factory) -> Tokenizer:
     return Tokenizer(llama.Model(random_model.write(path, pre="gpt-2"), vocabulary_only=True))
 
 
-def everywhere(text: str) -> tuple[Prompt, Declared]:
+def everywhere(text: str) -> Prompt:
     """A prompt that says `text` in each field that takes words or names."""
     schema = {
         "type": "object",
@@ -88,10 +87,9 @@ def everywhere(text: str) -> tuple[Prompt, Declared]:
         answer(ReasoningPart(text), ToolCallPart("python", text)),
         Message(Role.TOOL, (ToolResultPart("python", text),)),
     )
-    declared = Declared(
-        (Builtin(text, text, (tool,)), Builtin("python", text)), (ResponseFormat(text, {text: [text]}, text),)
-    )
-    return Prompt(messages, Effort.LOW, text, text, (tool,)), declared
+    builtins = Builtin(text, text, (tool,)), Builtin("python", text)
+    formats = (ResponseFormat(text, {text: [text]}, text),)
+    return Prompt(messages, Effort.LOW, text, text, (tool,), builtins, formats)
 
 
 def expected_specials(segments: tuple[Segment, ...]) -> list[str]:
@@ -120,10 +118,8 @@ HARD = [
 
 @pytest.mark.parametrize("text", HARD, ids=ascii)
 def test_in_every_field(text, encoding, special_ids, tokenizer, llama_tokenizer):
-    prompt, declared = everywhere(text)
-    segments = render(prompt, declared=declared)
-    ordinary_prompt, ordinary_declared = everywhere("x")
-    plain = render(ordinary_prompt, declared=ordinary_declared)
+    segments = render(everywhere(text))
+    plain = render(everywhere("x"))
     assert expected_specials(segments) == expected_specials(plain)  # from the structure alone
     ids = tokenizer.tokenize(segments)
     assert control(ids, special_ids) == expected_specials(segments)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import openai_harmony as oh
 import pytest
@@ -24,9 +26,8 @@ from tests.harmony.test_render import (
 )  # fmt: skip
 
 from inglenook.core.messages import Message, PreamblePart, ReasoningPart, Role, TextPart, ToolCallPart, ToolResultPart
-from inglenook.core.prompt import Prompt, Special, Text, ToolSpec
+from inglenook.core.prompt import Builtin, Prompt, ResponseFormat, Special, Text, ToolSpec
 from inglenook.harmony.render import render
-from inglenook.harmony.tools import Builtin, Declared, ResponseFormat
 
 PYTHON = Builtin("python", oh.ToolNamespaceConfig.python().description)
 BROWSER = Builtin(
@@ -41,22 +42,22 @@ SHOPPING = ResponseFormat(
 )
 
 
-def library(encoding: oh.HarmonyEncoding, prompt: Prompt, declared: Declared) -> list[int]:
+def library(encoding: oh.HarmonyEncoding, prompt: Prompt) -> list[int]:
     """The library's tokens, with what is declared where its documentation says (docs/format.md).
 
     The library knows no response formats; they are added to the text that it makes of the developer message.
     """
     messages = library_messages(prompt)
     system = messages[0].content[0]
-    for builtin in declared.builtins:
+    for builtin in prompt.builtins:
         tools = [oh.ToolDescription.new(t.name, t.description, t.parameters) for t in builtin.functions]
         namespace = oh.ToolNamespaceConfig(name=builtin.name, description=builtin.description, tools=tools)
         system = system.with_tools(namespace)
     tokens = library_tokens(encoding, without_old_reasoning(messages))
-    if not declared.formats:
+    if not prompt.formats:
         return tokens
     text = "# Response Formats"
-    for one in declared.formats:
+    for one in prompt.formats:
         comment = "".join(f"// {line}\n" for line in one.description.splitlines())
         schema = json.dumps(one.schema, ensure_ascii=False, separators=(",", ":")).replace("e-07", "e-7")
         text += f"\n\n## {one.name}\n\n{comment}{schema}"
@@ -69,21 +70,22 @@ def library(encoding: oh.HarmonyEncoding, prompt: Prompt, declared: Declared) ->
     return tokens[:begin] + encoding.render(oh.Message.from_role_and_content(oh.Role.DEVELOPER, text)) + tokens[end:]
 
 
-DECLARED = {
-    "python": Declared((PYTHON,)),
-    "python and browser, in the library's order": Declared((PYTHON, BROWSER)),
-    "format": Declared(formats=(SHOPPING,)),
-    "two formats": Declared(formats=(SHOPPING, ResponseFormat("any", {}))),
-    "all": Declared((BROWSER, PYTHON), (SHOPPING,)),
+DECLARED: dict[str, dict[str, Any]] = {
+    "python": {"builtins": (PYTHON,)},
+    "python and browser, in the library's order": {"builtins": (PYTHON, BROWSER)},
+    "format": {"formats": (SHOPPING,)},
+    "two formats": {"formats": (SHOPPING, ResponseFormat("any", {}))},
+    "all": {"builtins": (BROWSER, PYTHON), "formats": (SHOPPING,)},
 }
 
 
 @pytest.mark.parametrize("conversation", ["first message", "instructions", "tool called", "second turn"])
 @pytest.mark.parametrize("name", DECLARED)
 def test_equals_the_library(name, conversation, encoding, special_ids):
-    prompt, declared = CONVERSATIONS[conversation], DECLARED[name]
-    expected = library(encoding, prompt, declared)
-    assert encode(encoding, special_ids, render(prompt, declared=declared)) == expected
+    prompt = CONVERSATIONS[conversation]
+    declaring = replace(prompt, **DECLARED[name])
+    expected = library(encoding, declaring)
+    assert encode(encoding, special_ids, render(declaring)) == expected
     assert encode(encoding, special_ids, render(prompt)) != expected  # the control
 
 
@@ -116,13 +118,12 @@ def test_they_leave_the_prompt_with_the_reasoning(encoding, special_ids):
 
 def test_a_namespace_that_is_declared_counts_as_builtin():
     prompt = Prompt((user("q"), answer(ToolCallPart("container.run", "ls"))))
-    declared = Declared((Builtin("container", "Runs."),))
-    assert Text("analysis code") in render(prompt, declared=declared)
+    assert Text("analysis code") in render(replace(prompt, builtins=(Builtin("container", "Runs."),)))
     assert Text("analysis code") not in render(prompt)
 
 
 @st.composite
-def declarations(draw) -> Declared:
+def declaring_prompts(draw) -> Prompt:
     functions = st.lists(tool_specs(), max_size=2).map(tuple)
     made = st.builds(Builtin, names, texts.filter(bool), functions)
     builtins = draw(st.lists(made, max_size=2, unique_by=lambda b: b.name).map(tuple))
@@ -130,20 +131,19 @@ def declarations(draw) -> Declared:
     numbers = st.integers(-(2**63), 2**63 - 1)  # larger ones the library turns into floats
     schema = st.dictionaries(names, numbers | lines | st.lists(st.booleans(), max_size=2), max_size=3)
     formats = st.builds(ResponseFormat, names, schema, st.lists(lines.filter(bool), max_size=3).map("\n".join))
-    return Declared(builtins, tuple(draw(st.lists(formats, max_size=2))))
+    return replace(draw(prompts), builtins=builtins, formats=tuple(draw(st.lists(formats, max_size=2))))
 
 
 @oracle_settings
-@given(prompt=prompts, declared=declarations())
-def test_equals_the_library_for_any_declaration(encoding, special_ids, prompt, declared):
-    expected = library(encoding, prompt, declared)
-    assert encode(encoding, special_ids, render(prompt, declared=declared)) == expected
+@given(prompt=declaring_prompts())
+def test_equals_the_library_for_any_declaration(encoding, special_ids, prompt):
+    assert encode(encoding, special_ids, render(prompt)) == library(encoding, prompt)
 
 
 @pytest.mark.parametrize("name", ["<|start|>x", "a\nb", "x to=user"])
 def test_names_say_no_more_than_a_name(name):
-    declared = Declared((Builtin(name, "d"), Builtin(name, "d", (ToolSpec(name, ""),))), (ResponseFormat(name, {}),))
-    segments = render(Prompt((), tools=(WEATHER,)), declared=declared)
+    builtins = Builtin(name, "d"), Builtin(name, "d", (ToolSpec(name, ""),))
+    segments = render(Prompt((), tools=(WEATHER,), builtins=builtins, formats=(ResponseFormat(name, {}),)))
     assert not any(name in s.text for s in segments if isinstance(s, Text))
     assert [s for s in segments if isinstance(s, Special)] == [
         s for s in render(Prompt((), tools=(WEATHER,))) if isinstance(s, Special)

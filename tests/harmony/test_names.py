@@ -6,9 +6,9 @@ import pytest
 from tests.harmony.streams import parse
 
 from inglenook.core.messages import PreamblePart, ReasoningPart, TextPart, ToolCallPart
-from inglenook.core.prompt import ToolSpec
+from inglenook.core.prompt import Builtin, ToolSpec
 from inglenook.harmony.names import Names
-from inglenook.harmony.tools import Builtin, recipients
+from inglenook.harmony.tools import recipients
 
 KNOWN = recipients(
     [ToolSpec("shell", ""), ToolSpec("get_weather", ""), ToolSpec("to_json", ""), ToolSpec("tool", "")],

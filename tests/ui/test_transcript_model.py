@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from inglenook.chat.events import AnswerDelta, AnswerEnded, AnswerPartEnded, AnswerPartStarted, AnswerWaiting, Waiting
+from inglenook.chat.events import (
+    AnswerDelta,
+    AnswerEnded,
+    AnswerPartEnded,
+    AnswerPartStarted,
+    AnswerRetried,
+    AnswerWaiting,
+    Waiting,
+)
 from inglenook.core.conversation import Conversation, MessageState, StoredMessage, Tree
 from inglenook.core.events import Channel
 from inglenook.core.messages import Message, ReasoningPart, Role, TextPart, ToolCallPart, ToolResultPart, user
@@ -58,6 +66,21 @@ def test_events_add_up_to_parts() -> None:
     ]
     assert live.handle(AnswerEnded("c", stored("a", "u", answer(TextPart("x"))))) == "a"
     assert live.get("a") is None
+
+
+def test_what_is_retried_is_replaced() -> None:
+    live = LiveAnswers()
+    live.handle(AnswerPartStarted("c", "a", 0, Channel.REASONING))
+    live.handle(AnswerDelta("c", "a", 0, "hm"))
+    live.handle(AnswerPartEnded("c", "a", 0, 2.5))
+    live.handle(AnswerPartStarted("c", "a", 1, Channel.REASONING))
+    live.handle(AnswerDelta("c", "a", 1, "lost"))
+    live.handle(AnswerRetried("c", "a", (ReasoningPart("hm", 2.5),)))
+    live.handle(AnswerPartStarted("c", "a", 1, Channel.FINAL))
+    live.handle(AnswerDelta("c", "a", 1, "found"))
+    known = live.get("a")
+    assert known is not None
+    assert [(p.channel, p.text) for p in known.parts] == [(Channel.REASONING, "hm"), (Channel.FINAL, "found")]
 
 
 def test_whoever_knows_more_of_a_streaming_answer_is_believed() -> None:

@@ -72,6 +72,14 @@ class WorkAhead:
             self._wish = self._unkept = None
             self._cancel()
 
+    def forget(self, conversation_id: str) -> None:
+        """The conversation is deleted: nothing is kept of it."""
+        self.stop()
+        try:
+            self._inference.forget(conversation_id)
+        except OSError as error:
+            _log.warning("the state of a deleted chat could not be removed: %s", error)
+
     def close(self) -> None:
         """Keeps what is worth it, and ends the thread."""
         with self._changed:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from inglenook.core.conversation import Conversation, StoredMessage, Tree
 from inglenook.core.errors import ErrorInfo
 from inglenook.core.events import Channel
+from inglenook.core.messages import Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,39 @@ class AnswerPartEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerRetried:
+    """What was told of an answer is replaced by `parts`: the rest was malformed, and the model writes it anew.
+
+    It goes on within the last part, or with another.
+    """
+
+    conversation_id: str
+    message_id: str
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalAsked:
+    """The model wants to call a tool and waits for `ChatService.answer_call`; told again to whoever opens the chat.
+
+    `name` is the tool's as the model calls it (`functions.add_note`), `arguments` is JSON, or nearly. Nothing is to be
+    answered any more once `AnswerEnded` comes.
+    """
+
+    conversation_id: str
+    message_id: str
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerEnded:
-    """The one end event of an answer. `message` is its final form (see state and stats), already queued for disk."""
+    """The one end event of an answer, however many tools it called.
+
+    `message` is the final form of its last message (see state and stats), already queued for disk; those before it
+    come with `TreeChanged`. If it has an `error` text though `error` here is None, that is a remark for the user.
+    """
 
     conversation_id: str
     message: StoredMessage
@@ -99,6 +131,8 @@ ChatEvent = (
     | AnswerPartStarted
     | AnswerDelta
     | AnswerPartEnded
+    | AnswerRetried
+    | ApprovalAsked
     | AnswerEnded
     | ChatFailed
 )

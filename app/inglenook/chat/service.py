@@ -11,37 +11,41 @@ import datetime
 import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from inglenook.chat.ahead import WorkAhead
+from inglenook.chat.answer import calls_of
 from inglenook.chat.events import AnswerWaiting, ChatEvent, ChatFailed, ChatsChanged, TreeChanged, Waiting
+from inglenook.chat.history import prompt_after
+from inglenook.chat.rows import Rows
 from inglenook.chat.titles import title_from
-from inglenook.chat.turn import Surroundings, Turn
+from inglenook.chat.turn import Limits, Surroundings, Turn
+from inglenook.chat.turns import Turns
 from inglenook.core.conversation import Conversation, ConversationStore, MessageState, StoredMessage, Tree, new_id
 from inglenook.core.errors import ErrorInfo, UserError
-from inglenook.core.i18n import N_
 from inglenook.core.inference import InferenceService, ModelSource, Sampling
 from inglenook.core.messages import Effort, Message, Role, user
+from inglenook.core.prompt import Prompt
 from inglenook.core.settings import EFFORT, INSTRUCTIONS, TEMPERATURE, TOP_P, Settings
+from inglenook.core.tools import Tool
 
 SAVE_SECONDS = 0.2
 """A streaming answer is handed to the store this often."""
-
-DRAFT_SECONDS = 0.4
-"""What is typed is handed to the store this late at most."""
 
 CLOSE_SECONDS = 10.0
 """How long `close` waits for an engine that does not answer a cancel."""
 
 _Job = Callable[[], None]
+_LIMITS = Limits()
 
 
 class ChatService:
     """Conversations with the model. Methods queue and return at once; what comes of them are events to listeners.
 
     Listeners are called on worker threads, one event at a time. `today` gives the date that a new conversation keeps.
+    `tools` are offered to the model in all conversations; `ahead` reads while the user does (and is closed here).
     """
 
     def __init__(
@@ -51,6 +55,9 @@ class ChatService:
         model: ModelSource,
         settings: Settings,
         today: Callable[[], datetime.date] = lambda: datetime.datetime.now().astimezone().date(),
+        tools: Sequence[Tool] = (),
+        limits: Limits = _LIMITS,
+        ahead: WorkAhead | None = None,
     ) -> None:
         self._store = store
         self._settings = settings
@@ -58,22 +65,21 @@ class ChatService:
         self._lock = threading.RLock()  # held while listeners are called and while an answer grows
         self._listeners_lock = threading.Lock()
         self._listeners: tuple[Callable[[ChatEvent], None], ...] = ()
-        self._surroundings = Surroundings(store, inference, model, self._emit, self._lock, _report_bug)
+        self._surroundings = Surroundings(
+            store, inference, model, tuple(tools), limits, self._emit, self._lock, self._grown, _report_bug
+        )
         self._jobs: queue.SimpleQueue[tuple[str | None, _Job] | None] = queue.SimpleQueue()
-        self._unsaved: dict[str, Conversation] = {}  # new ones, on disk from their first message or draft on
-        self._drafts: dict[str, str] = {}  # typed and not yet handed to the store
-        self._drafts_due = 0.0
+        self._ahead = ahead
+        self._rows = Rows(store)
         self._save_due = 0.0
-        self._turns: deque[Turn] = deque()  # the first is the one that runs
-        self._turns_changed = threading.Condition()  # inside it `_lock` is never taken
-        self._no_more_turns = False
         self._answers: set[str] = set()  # ids of all that were begun here
         self._closing = False
         self._last_failure: ErrorInfo | None = None
         self._worker = threading.Thread(target=self._work, name="chat", daemon=True)
-        self._turn_worker = threading.Thread(target=self._run_turns, name="chat-turns", daemon=True)
+        self._turns = Turns(  # what begins wakes the other worker, which saves
+            lambda: self._jobs.put((None, _nothing)), self._run_turn, self._turn_ended
+        )
         self._worker.start()
-        self._turn_worker.start()
 
     def subscribe(self, listener: Callable[[ChatEvent], None]) -> Callable[[], None]:
         """Calls `listener` with each event from now on; returns the function that ends it."""
@@ -107,7 +113,7 @@ class ChatService:
         )
 
         def begin() -> None:
-            self._unsaved[conversation.id] = conversation
+            self._rows.begin(conversation)
             self._show(conversation.id)
 
         self._queue(conversation.id, begin)
@@ -129,22 +135,39 @@ class ChatService:
         """Answers anew, beside the answer of that id (or below the user's message of that id)."""
         self._queue(conversation_id, lambda: self._regenerate(conversation_id, message_id, effort))
 
+    def continue_answer(self, conversation_id: str, message_id: str) -> None:
+        """Goes on with the answer of that id where it was cut off (also within the calls of tools), in its place.
+
+        Ignored if it was not, or is being written.
+        """
+        self._queue(conversation_id, lambda: self._continue(conversation_id, message_id))
+
+    def answer_call(self, conversation_id: str, call_id: str, *, allowed: bool) -> None:
+        """The user's answer to `ApprovalAsked`. Ignored if nobody waits for it."""
+
+        def answer() -> None:
+            turn = self._turns.running
+            if turn is not None and turn.conversation_id == conversation_id:
+                turn.answer_call(call_id, allowed=allowed)
+
+        self._queue(conversation_id, answer)
+
     def show_sibling(self, conversation_id: str, message_id: str) -> None:
         """Shows the path that leads through that message to its latest leaf."""
 
         def change() -> None:
-            tree = self._tree(conversation_id)
+            tree = self._rows.tree(conversation_id)
             self._change(replace(tree.conversation, leaf_id=tree.latest_leaf(message_id)))
 
         self._queue(conversation_id, change)
 
     def stop(self, conversation_id: str) -> None:
         """Ends its running answer, and those that wait. What came so far stays."""
-        self._queue(conversation_id, lambda: self._stop(conversation_id, MessageState.STOPPED))
+        self._queue(conversation_id, lambda: self._turns.stop(conversation_id, MessageState.STOPPED))
 
     def set_effort(self, conversation_id: str, effort: Effort) -> None:
         """The effort of its answers from now on."""
-        self._queue(conversation_id, lambda: self._change(replace(self._row(conversation_id), effort=effort)))
+        self._queue(conversation_id, lambda: self._change(replace(self._rows.row(conversation_id), effort=effort)))
 
     def rename(self, conversation_id: str, title: str) -> None:
         """Gives it a title. A blank one brings back that of its first message."""
@@ -165,7 +188,7 @@ class ChatService:
 
     def save_draft(self, conversation_id: str, text: str) -> None:
         """Keeps what is typed and not sent; may be called at each key."""
-        self._queue(conversation_id, lambda: self._keep_draft(conversation_id, text), is_draft=True)
+        self._queue(conversation_id, lambda: self._rows.keep_draft(conversation_id, text), is_draft=True)
 
     def close(self) -> None:
         """Stops running answers, stores all, ends the threads. Later calls are ignored."""
@@ -174,8 +197,10 @@ class ChatService:
         self._closing = True
         self._jobs.put(None)
         self._worker.join()
-        self._turn_worker.join(CLOSE_SECONDS)
+        self._turns.join(CLOSE_SECONDS)
         self._flush(None)
+        if self._ahead is not None:
+            self._ahead.close()
 
     # The first worker: everything but answering.
 
@@ -200,12 +225,7 @@ class ChatService:
             self._guarded(*job)
             self._guarded(None, self._tick)
         self._guarded(None, self._store_drafts)
-        with self._turns_changed:
-            turns = list(self._turns)
-            self._no_more_turns = True
-            self._turns_changed.notify_all()
-        for turn in turns:
-            turn.cancel(MessageState.INTERRUPTED)
+        self._turns.close(MessageState.INTERRUPTED)
 
     def _guarded(self, conversation_id: str | None, job: _Job) -> None:
         try:
@@ -217,46 +237,37 @@ class ChatService:
 
     def _until_due(self) -> float | None:
         """Seconds until `_tick` has something to do."""
-        due = [self._drafts_due] if self._drafts else []
-        due += [self._save_due] if self._turns else []
+        due = [at for at in (self._rows.drafts_due, self._save_due if self._turns else None) if at is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _tick(self) -> None:
         """Saves what streams and what is typed, when it is time to."""
         now = time.monotonic()
-        if self._drafts and now >= self._drafts_due:
+        if (due := self._rows.drafts_due) is not None and now >= due:
             self._store_drafts()
         if now >= self._save_due:
             self._save_due = now + SAVE_SECONDS
-            if (turn := self._running()) is not None:
+            if (turn := self._turns.running) is not None:
                 turn.save()
 
     def _list_chats(self) -> None:
         with self._lock:
             self._emit(ChatsChanged(tuple(self._store.conversations())))
 
-    def _tree(self, conversation_id: str) -> Tree:
-        if (unsaved := self._unsaved.get(conversation_id)) is not None:
-            return Tree(unsaved)
-        try:
-            return self._store.tree(conversation_id)
-        except KeyError:
-            raise UserError(N_("This chat no longer exists. Choose another one, or start a new one.")) from None
-
-    def _row(self, conversation_id: str) -> Conversation:
-        return self._tree(conversation_id).conversation
-
     def _show(self, conversation_id: str) -> None:
         with self._lock:  # nothing grows between the tree and the next event
-            if (turn := self._running()) is not None and turn.conversation_id == conversation_id:
+            turn = self._turns.running
+            if turn is not None and turn.conversation_id == conversation_id:
                 turn.save()
-            tree = self._tree(conversation_id)
+            tree = self._rows.tree(conversation_id)
             if any(self._is_anothers(m) for m in tree.messages):
                 as_seen = (
                     replace(m, state=MessageState.INTERRUPTED) if self._is_anothers(m) else m for m in tree.messages
                 )
                 tree = Tree(tree.conversation, tuple(as_seen))
             self._emit(TreeChanged(tree))
+            if turn is not None and turn.conversation_id == conversation_id and turn.asked is not None:
+                self._emit(turn.asked)
 
     def _is_anothers(self, message: StoredMessage) -> bool:
         """Whether another program writes it: to wait here for its end, or to try and stop it, would be in vain."""
@@ -264,74 +275,95 @@ class ChatService:
 
     def _change(self, conversation: Conversation) -> None:
         """Stores a new form of a conversation (but not what nothing was said or typed in) and shows it."""
-        if conversation.id in self._unsaved:
-            self._unsaved[conversation.id] = conversation
-        else:
-            self._store.save_conversation(conversation)
+        if self._rows.change(conversation):
             self._flush(conversation.id)
         self._show(conversation.id)
 
     def _send(self, conversation_id: str, text: str) -> None:
-        conversation = self._row(conversation_id)
         if text.strip():
-            self._ask(replace(conversation, draft=""), conversation.leaf_id, text)
+            with self._lock:  # the answer that runs does not grow meanwhile
+                conversation = self._rows.row(conversation_id)
+                asked = self._ask(replace(conversation, draft=""), conversation.leaf_id, text)
+            self._answer(asked, asked.leaf_id)
 
     def _edit(self, conversation_id: str, message_id: str, text: str) -> None:
-        tree = self._tree(conversation_id)
+        tree = self._rows.tree(conversation_id)
         if text.strip():
-            self._ask(tree.conversation, tree.get(message_id).parent_id, text)
+            asked = self._ask(tree.conversation, tree.get(message_id).parent_id, text)
+            self._answer(asked, asked.leaf_id)
 
     def _regenerate(self, conversation_id: str, message_id: str, effort: Effort | None) -> None:
-        tree = self._tree(conversation_id)
+        """Of the results of tools: calls them all once more."""
+        tree = self._rows.tree(conversation_id)
         message = tree.get(message_id)
-        question = message.id if message.message.role is Role.USER else message.parent_id
-        self._answer(tree.conversation, question, effort)
+        if message.message.role is Role.USER:
+            self._answer(tree.conversation, message.id, effort)
+        else:
+            self._answer(tree.conversation, message.parent_id, effort, message.message.role)
 
-    def _ask(self, conversation: Conversation, parent_id: str | None, text: str) -> None:
+    def _continue(self, conversation_id: str, message_id: str) -> None:
+        tree = self._rows.tree(conversation_id)
+        stored = tree.get(message_id)
+        role, state = stored.message.role, stored.state
+        if role is not Role.USER and state not in (MessageState.STREAMING, MessageState.COMPLETE):
+            self._begin(tree.conversation, replace(stored, state=MessageState.STREAMING, stats=None, error=""))
+        elif state is MessageState.COMPLETE and calls_of(stored.message) and not _has_results(tree, message_id):
+            self._answer(tree.conversation, message_id, stored.effort, Role.TOOL)
+
+    def _ask(self, conversation: Conversation, parent_id: str | None, text: str) -> Conversation:
+        """Stores the question; the conversation that is returned shows it."""
         question = StoredMessage(new_id(), conversation.id, parent_id, user(text), created=time.time())
         conversation = replace(conversation, title=conversation.title or title_from(text), leaf_id=question.id)
-        self._unsaved.pop(conversation.id, None)
-        self._store.save_conversation(conversation)
+        self._rows.save(conversation)
         self._store.save_message(question)
-        self._answer(conversation, question.id)
+        return conversation
 
-    def _answer(self, conversation: Conversation, parent_id: str | None, effort: Effort | None = None) -> None:
-        now = time.time()
+    def _answer(
+        self,
+        conversation: Conversation,
+        parent_id: str | None,
+        effort: Effort | None = None,
+        role: Role = Role.ASSISTANT,
+    ) -> None:
         answer = StoredMessage(
             id=new_id(),
             conversation_id=conversation.id,
             parent_id=parent_id,
-            message=Message(Role.ASSISTANT, ()),
+            message=Message(role, ()),
             state=MessageState.STREAMING,
-            created=now,
+            created=time.time(),
             effort=effort or conversation.effort,
         )
+        self._begin(replace(conversation, leaf_id=answer.id), answer)
+
+    def _begin(self, conversation: Conversation, answer: StoredMessage) -> None:
+        """Has `answer` written, as soon as those before it are."""
+        if self._ahead is not None:
+            self._ahead.stop()
         self._answers.add(answer.id)
         self._store.save_message(answer)
-        self._store.save_conversation(replace(conversation, leaf_id=answer.id, updated=now))
+        self._store.save_conversation(replace(conversation, updated=time.time()))
         self._show(conversation.id)
         self._list_chats()
         sampling = Sampling(temperature=self._settings.get(TEMPERATURE), top_p=self._settings.get(TOP_P))
-        if self._running() is not None:  # said before the turn can begin
+        if self._turns:  # said before the turn can begin
             self._emit(AnswerWaiting(conversation.id, answer.id, Waiting.QUEUED))
-        with self._turns_changed:
-            self._turns.append(Turn(answer, sampling, self._surroundings))
-            self._turns_changed.notify_all()
+        self._turns.add(Turn(answer, sampling, self._surroundings))
         self._flush(conversation.id)
 
-    def _stop(self, conversation_id: str, state: MessageState) -> None:
-        with self._turns_changed:
-            running = self._turns[0] if self._turns else None
-            waiting = [t for t in self._turns if t.conversation_id == conversation_id and t is not running]
-            for turn in waiting:
-                self._turns.remove(turn)
-        if running is not None and running.conversation_id == conversation_id:
-            running.cancel(state)
-        for turn in waiting:
-            turn.end(state)
+    def _grown(self, message: StoredMessage) -> None:
+        """A turn has added `message`: a question that waits for the turn's end goes below it, and it is shown."""
+        self._answers.add(message.id)
+        tree = self._store.tree(message.conversation_id)
+        waiting = [m for m in tree.messages if m.parent_id == message.parent_id and m.message.role is Role.USER]
+        if waiting:
+            self._store.flush()  # the message is there before any that names it as its parent
+        for question in waiting:
+            self._store.save_message(replace(question, parent_id=message.id))
+        self._queue(message.conversation_id, lambda: self._change(self._rows.row(message.conversation_id)))
 
     def _rename(self, conversation_id: str, title: str) -> None:
-        tree = self._tree(conversation_id)
+        tree = self._rows.tree(conversation_id)
         title = " ".join(title.split())
         if not title:
             title = next((title_from(m.message.text) for m in tree.path() if m.message.role is Role.USER), "")
@@ -339,47 +371,44 @@ class ChatService:
         self._list_chats()
 
     def _delete(self, conversation_id: str) -> None:
-        self._stop(conversation_id, MessageState.STOPPED)
-        if self._unsaved.pop(conversation_id, None) is None:
-            self._store.delete_conversation(conversation_id)
+        self._turns.stop(conversation_id, MessageState.STOPPED)
+        self._rows.delete(conversation_id)
+        if self._ahead is not None:
+            self._ahead.forget(conversation_id)
         self._list_chats()
         self._flush(conversation_id)
 
-    def _keep_draft(self, conversation_id: str, text: str) -> None:
-        if not self._drafts:
-            self._drafts_due = time.monotonic() + DRAFT_SECONDS
-        self._drafts[conversation_id] = text
-
     def _store_drafts(self) -> None:
-        drafts, self._drafts = self._drafts, {}
-        for conversation_id, text in drafts.items():
+        for conversation_id, text in self._rows.take_drafts().items():
             self._guarded(conversation_id, partial(self._store_draft, conversation_id, text))
 
     def _store_draft(self, conversation_id: str, text: str) -> None:
-        conversation = self._row(conversation_id)
-        if conversation.draft != text:
-            self._store.save_conversation(replace(conversation, draft=text))
-            if self._unsaved.pop(conversation_id, None) is not None:
-                self._list_chats()
+        conversation = self._rows.row(conversation_id)
+        if conversation.draft != text and self._rows.save(replace(conversation, draft=text)):
+            self._list_chats()
+        if self._ahead is not None and text and not self._turns:
+            self._ahead.typed(conversation_id, self._next_prompt(self._rows.tree(conversation_id)), text)
+
+    # Work ahead of the next turn.
+
+    def _read_ahead(self, conversation_id: str) -> None:
+        """After an answer, unless there is one to be written."""
+        tree = self._rows.tree(conversation_id)
+        path = tree.path()
+        if self._ahead is not None and not self._turns and path and path[-1].state is MessageState.COMPLETE:
+            self._ahead.answered(conversation_id, self._next_prompt(tree))
+
+    def _next_prompt(self, tree: Tree) -> Prompt:
+        return prompt_after(tree, tuple(tool.spec for tool in self._surroundings.tools))
 
     # The second worker: answers.
 
-    def _running(self) -> Turn | None:
-        with self._turns_changed:
-            return self._turns[0] if self._turns else None
+    def _run_turn(self, turn: Turn) -> None:
+        self._guarded(turn.conversation_id, turn.run)
+        self._flush(turn.conversation_id)
 
-    def _run_turns(self) -> None:
-        while True:
-            with self._turns_changed:
-                self._turns_changed.wait_for(lambda: self._turns or self._no_more_turns)
-                if not self._turns:
-                    return
-                turn = self._turns[0]
-            self._jobs.put((None, _nothing))  # wakes the other worker, which saves what grows
-            self._guarded(turn.conversation_id, turn.run)
-            with self._turns_changed:
-                self._turns.popleft()
-            self._flush(turn.conversation_id)
+    def _turn_ended(self, turn: Turn) -> None:
+        self._queue(turn.conversation_id, lambda: self._read_ahead(turn.conversation_id))
 
     def _flush(self, conversation_id: str | None) -> None:
         """Waits for the disk (this is a worker) and tells of what it met, once."""
@@ -410,3 +439,7 @@ def _nothing() -> None:
 def _report_bug(bug: Exception) -> None:
     """Hands it to the hook for threads' errors (the log, the crash dialog) and lets the thread go on."""
     threading.excepthook(threading.ExceptHookArgs((type(bug), bug, bug.__traceback__, threading.current_thread())))
+
+
+def _has_results(tree: Tree, message_id: str) -> bool:
+    return any(m.parent_id == message_id and m.message.role is Role.TOOL for m in tree.messages)

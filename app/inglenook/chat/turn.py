@@ -1,23 +1,32 @@
-"""One turn: from the user's stored message to the end of the answer to it."""
+"""One turn: from the user's stored message to the end of the answer to it, with the calls of tools in between.
+
+Each generation and each round of results is a message of its own, stored when it begins and while it grows, so that
+a turn that is killed anywhere is found as far as it came. A turn may begin at any of its messages: so it is continued.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from inglenook.chat.answer import Answer, Estimate, calls_of
+from inglenook.chat.calls import Calls, Cancel
 from inglenook.chat.context import fit
 from inglenook.chat.events import (
     AnswerDelta,
     AnswerEnded,
     AnswerPartEnded,
     AnswerPartStarted,
+    AnswerRetried,
     AnswerWaiting,
+    ApprovalAsked,
     ChatEvent,
     Waiting,
 )
-from inglenook.core.conversation import ConversationStore, MessageState, StoredMessage, Tree
+from inglenook.chat.history import prompt_for
+from inglenook.core.conversation import ConversationStore, MessageState, StoredMessage, new_id
 from inglenook.core.errors import ErrorInfo, UserError
 from inglenook.core.events import (
     EngineEvent,
@@ -44,9 +53,9 @@ from inglenook.core.inference import (
     ModelSpec,
     Sampling,
 )
-from inglenook.core.messages import Effort, Message, Part, ReasoningPart, Role, SampledTokens
-from inglenook.core.prompt import Prompt
-from inglenook.harmony.parse import Parser
+from inglenook.core.messages import Message, Role, ToolCallPart, ToolResultPart
+from inglenook.core.prompt import Segment
+from inglenook.core.tools import Tool
 
 _STATES = {
     StopReason.STOP: MessageState.COMPLETE,
@@ -54,31 +63,64 @@ _STATES = {
     StopReason.CONTEXT: MessageState.LENGTH,
     StopReason.FAILED: MessageState.FAILED,
 }
+_TOO_MANY_CALLS = N_("The model has called tools {count} times and not answered. Continue if it should go on.")
+_MISTAKE = N_("Inglenook made a mistake ({kind}). The log has the details.")
+_NO_ANSWER = N_("The model ended without a final answer. What it said before is all there is; try again.")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one turn: calls of tools, tokens that the model writes, and how often it may retry what was malformed."""
+
+    calls: int = 32
+    tokens: int = 32_768
+    retries: int = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a turn works with. `lock` is held while the answer grows and listeners hear of it."""
+    """What a turn works with. `lock` is held while the answer grows and listeners hear of it.
+
+    `grown` is called, with the lock held, with each message that the turn has added to the tree.
+    """
 
     store: ConversationStore
     inference: InferenceService
     model: ModelSource
+    tools: tuple[Tool, ...]
+    limits: Limits
     emit: Callable[[ChatEvent], None]
     lock: threading.RLock
+    grown: Callable[[StoredMessage], None]
     report_bug: Callable[[Exception], None]
 
 
-class Turn:
-    """`run` it once, on the turn worker; `cancel` and `save` it from any thread meanwhile."""
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """How it ended. `remark` is for the user where `error` is None."""
 
-    def __init__(self, answer: StoredMessage, sampling: Sampling, surroundings: Surroundings) -> None:
-        self._message = answer  # as stored last, or to be stored next
+    state: MessageState
+    stats: GenerationStats | None = None
+    error: ErrorInfo | None = None
+    remark: ErrorInfo | None = None
+
+
+class Turn:
+    """`run` it once, on the turn worker; `cancel`, `save` and `answer_call` from any thread meanwhile."""
+
+    def __init__(self, message: StoredMessage, sampling: Sampling, surroundings: Surroundings) -> None:
+        """`message` is the model's, empty or to be continued, or that of tools' results, all or some still missing."""
+        self._message = message  # as stored last, or to be stored next
         self._sampling = sampling
         self._at = surroundings
-        self._cancelled = threading.Event()
+        self._cancelled = Cancel()
         self._cancel_state = MessageState.STOPPED
+        self._calls = Calls(surroundings.tools, self._ask, self._cancelled, surroundings.report_bug)
         self._generation: Generation | None = None
-        self._answer: _Answer | None = None
+        self._answer: Answer | None = None
+        self._asked: ApprovalAsked | None = None
+        self._allowed: bool | None = None
+        self._called = self._written = self._retried = 0  # see Limits
         self._ended = False
 
     @property
@@ -87,9 +129,9 @@ class Turn:
         return self._message.conversation_id
 
     @property
-    def message_id(self) -> str:
-        """The answer's id."""
-        return self._message.id
+    def asked(self) -> ApprovalAsked | None:
+        """The approval that it waits for."""
+        return self._asked
 
     def cancel(self, state: MessageState) -> None:
         """Asks it to end soon, its message in `state`; the first such state stands."""
@@ -99,60 +141,178 @@ class Turn:
         if (generation := self._generation) is not None:
             generation.cancel()
 
+    def answer_call(self, call_id: str, *, allowed: bool) -> None:
+        """The user's answer to `asked`; ignored if it is not about that call."""
+
+        def answer() -> None:
+            if self._asked is not None and self._asked.call_id == call_id:
+                self._allowed = allowed
+
+        self._cancelled.changed(answer)
+
     def save(self) -> None:
         """Queues for disk what there is of the answer, if it grew since the last time."""
         with self._at.lock:
             if self._answer is not None and self._answer.grown and not self._ended:
-                self._message = replace(self._message, message=self._answer.message())
-                self._at.store.save_message(self._message)
+                self._store(replace(self._message, message=self._answer.message()))
 
     def run(self) -> None:
         """Answers; returns after `AnswerEnded` was emitted, whatever happens."""
-        stats: GenerationStats | None = None
-        error: ErrorInfo | None = None
         try:
-            finished = self._generate()
-            stats, error = finished.stats, finished.error
-            state = _STATES.get(finished.reason, self._cancel_state)
+            ending = self._go()
         except Cancelled:
-            state = self._cancel_state
+            ending = _Ending(self._cancel_state)
         except UserError as failure:
-            state, error = MessageState.FAILED, failure.info
+            ending = _Ending(MessageState.FAILED, error=failure.info)
         except Exception as bug:
-            state = MessageState.FAILED
-            error = ErrorInfo(N_("Inglenook made a mistake ({kind}). The log has the details."), (("kind", repr(bug)),))
+            mistake = ErrorInfo(_MISTAKE, (("kind", repr(bug)),))
+            ending = _Ending(MessageState.FAILED, error=mistake)
             self._at.report_bug(bug)
             if self._generation is not None:
                 self._generation.cancel()
-        self.end(state, stats, error)
+        self._end(ending)
 
-    def end(self, state: MessageState, stats: GenerationStats | None = None, error: ErrorInfo | None = None) -> None:
-        """Stores the final form and tells of it. Called from outside only if it never ran."""
+    def end(self, state: MessageState) -> None:
+        """Ends it in place of `run`."""
+        self._end(_Ending(state))
+
+    def _end(self, ending: _Ending) -> None:
+        """Stores the final form and tells of it."""
         with self._at.lock:
             message = self._message.message
             if self._answer is not None:
-                for event in self._answer.finish():
-                    self._tell(event)
+                self._tell(self._answer.finish())
                 message = self._answer.message()
             self._ended = True
-            text = "" if error is None else error.text()
-            self._message = replace(self._message, message=message, state=state, stats=stats, error=text)
-            self._at.store.save_message(self._message)
-            self._at.emit(AnswerEnded(self.conversation_id, self._message, error))
+            said = ending.error or ending.remark
+            text = said.text() if said is not None else ""
+            self._store(replace(self._message, message=message, state=ending.state, stats=ending.stats, error=text))
+            self._at.emit(AnswerEnded(self.conversation_id, self._message, ending.error))
+
+    def _go(self) -> _Ending:
+        """The loop: results of tools and generations by turns, until there is nothing to call."""
+        while True:
+            if self._message.message.role is Role.TOOL:
+                if self._called >= self._at.limits.calls:
+                    too_many = ErrorInfo(_TOO_MANY_CALLS, (("count", str(self._called)),))
+                    return _Ending(MessageState.LENGTH, remark=too_many)
+                self._run_tools()
+                self._go_on(Message(Role.ASSISTANT, ()))
+            finished = self._generate()
+            state = _STATES.get(finished.reason, self._cancel_state)
+            assert self._answer is not None
+            if finished.reason is not StopReason.STOP:
+                return _Ending(state, finished.stats, finished.error)
+            if not self._answer.calls:
+                remark = ErrorInfo(_NO_ANSWER) if self._answer.is_unanswered else None
+                return _Ending(state, finished.stats, remark=remark)
+            self._go_on(Message(Role.TOOL, ()), finished.stats)
+
+    def _go_on(self, message: Message, stats: GenerationStats | None = None) -> None:
+        """The message is complete, and `message` begins below it."""
+        with self._at.lock:
+            done = replace(self._message, state=MessageState.COMPLETE)
+            if self._answer is not None:
+                self._tell(self._answer.finish())
+                done = replace(done, message=self._answer.message(), stats=stats)
+            begun = StoredMessage(
+                id=new_id(),
+                conversation_id=done.conversation_id,
+                parent_id=done.id,
+                message=message,
+                state=MessageState.STREAMING,
+                created=time.time(),
+                effort=done.effort,
+            )
+            self._store(done)
+            self._answer = None
+            self._store(begun)
+            self._at.grown(begun)
+
+    def _store(self, message: StoredMessage) -> None:
+        self._message = message
+        self._at.store.save_message(message)
+
+    # Tools.
+
+    def _run_tools(self) -> None:
+        """Adds the results that are missing, one by one."""
+        assert self._message.parent_id is not None
+        calls = calls_of(self._at.store.tree(self.conversation_id).get(self._message.parent_id).message)
+        longest = self._longest_result()
+        for call in calls[len(self._message.message.parts) :]:
+            if self._cancelled.is_set():
+                raise Cancelled
+            self._called += 1
+            result = ToolResultPart(call.name, self._calls.result(call, longest), call.call_id)
+            with self._at.lock:
+                said = self._message.message
+                self._store(replace(self._message, message=replace(said, parts=(*said.parts, result))))
+        if self._cancelled.is_set():
+            raise Cancelled
+
+    def _longest_result(self) -> int:
+        """Characters of a result: as many as the context has tokens, which is about a quarter of it."""
+        spec = self._at.model.spec(self._cancelled.is_set)
+        return self._load(spec).n_ctx
+
+    def _ask(self, call: ToolCallPart) -> bool:
+        """Waits for the user's word on `call`."""
+        with self._at.lock:
+            self._allowed = None
+            self._asked = ApprovalAsked(self.conversation_id, self._message.id, call.call_id, call.name, call.arguments)
+            self._at.emit(self._asked)
+        try:
+            self._cancelled.wait_for(lambda: self._allowed is not None)
+        finally:
+            self._asked = None
+        return bool(self._allowed)
+
+    # The model.
 
     def _generate(self) -> Finished:
+        """Has the model write one message, and write again what was malformed."""
         spec = self._at.model.spec(self._cancelled.is_set)
         info = self._load(spec)
-        tree = self._at.store.tree(self.conversation_id)
-        segments = fit(
-            _prompt(tree, self._message), info.n_ctx, info.vocabulary, lambda s: self._at.inference.count(spec, s)
-        )
-        self._wait_for(Waiting.READING)
+        prompt = prompt_for(self._at.store.tree(self.conversation_id), self._message, self._calls.specs)
+
+        def count(segments: Sequence[Segment]) -> int:
+            return self._at.inference.count(spec, segments)
+
+        answer = Answer(info, self._message.id, self._message.message, self._calls.recipients)
+        segments = fit(prompt, info.n_ctx, info.vocabulary, count, answer.ids)
         with self._at.lock:
             self._message = replace(self._message, model=info.name)
-            self._answer = _Answer(info)
-        reading = _Estimate()
-        for event in self._events(self._at.inference.generate(GenerateRequest(spec, segments, self._sampling))):
+            self._answer = answer
+        while True:
+            left = self._at.limits.tokens - self._written
+            if left <= 0:
+                return Finished(StopReason.LENGTH)
+            finished = self._sample(GenerateRequest(spec, segments, self._sampling_now(), left), answer)
+            retry = self._retried < self._at.limits.retries and answer.is_broken
+            if finished.reason is not StopReason.STOP or not retry:
+                return finished
+            try:
+                segments = fit(prompt, info.n_ctx, info.vocabulary, count, answer.good_ids)
+            except UserError:  # no room for another try: what there is has to do
+                return finished
+            self._retried += 1
+            with self._at.lock:
+                self._at.emit(AnswerRetried(self.conversation_id, self._message.id, answer.go_back()))
+
+    def _sampling_now(self) -> Sampling:
+        """For a retry another chance than before, the same one each time where the first try left nothing to it."""
+        sampling, retried = self._sampling, self._retried
+        if not retried:
+            return sampling
+        if sampling.temperature == 0:
+            return replace(sampling, temperature=1.0, seed=retried)
+        return sampling if sampling.seed is None else replace(sampling, seed=sampling.seed + retried)
+
+    def _sample(self, request: GenerateRequest, answer: Answer) -> Finished:
+        self._wait_for(Waiting.READING)
+        reading = Estimate()
+        for event in self._events(self._at.inference.generate(request)):
             match event:
                 case Loading(fraction):  # the engine crashed since, or another program loaded another model
                     self._wait_for(Waiting.LOADING, fraction)
@@ -160,10 +320,10 @@ class Turn:
                     fraction = done / total if total else 1.0
                     self._wait_for(Waiting.READING, fraction, reading.seconds_left(fraction))
                 case Tokens(ids, pieces):
+                    self._written += len(ids)
                     with self._at.lock:
                         for token_id, piece in zip(ids, pieces, strict=True):
-                            for harmony_event in self._answer.feed(token_id, piece):
-                                self._tell(harmony_event)
+                            self._tell(answer.feed(token_id, piece))
                 case Finished():
                     return event
         raise RuntimeError("a generation ended without Finished")
@@ -173,7 +333,7 @@ class Turn:
         status = self._at.inference.status()
         if status.state is not EngineState.READY or status.model is None or status.model.spec != spec:
             self._wait_for(Waiting.STARTING)
-            loading = _Estimate()
+            loading = Estimate()
             for event in self._events(self._at.inference.load(spec)):
                 match event:
                     case Loading(fraction):
@@ -194,84 +354,16 @@ class Turn:
         self._generation = None
 
     def _wait_for(self, waiting: Waiting, fraction: float = 0.0, seconds_left: float | None = None) -> None:
-        self._at.emit(AnswerWaiting(self.conversation_id, self.message_id, waiting, fraction, seconds_left))
+        self._at.emit(AnswerWaiting(self.conversation_id, self._message.id, waiting, fraction, seconds_left))
 
-    def _tell(self, event: HarmonyEvent) -> None:
-        ids = self.conversation_id, self.message_id
-        match event:
-            case PartStarted(index, channel, name):
-                self._at.emit(AnswerPartStarted(*ids, index, channel, name))
-            case PartDelta(index, text):
-                self._at.emit(AnswerDelta(*ids, index, text))
-            case PartEnded(index):
-                assert self._answer is not None
-                self._at.emit(AnswerPartEnded(*ids, index, self._answer.seconds(index)))
-
-
-class _Answer:
-    """The sampled tokens, their parser, and the clock of the parts."""
-
-    def __init__(self, info: ModelInfo) -> None:
-        self._vocabulary = info.vocabulary
-        self._parser = Parser(dict(info.specials))
-        self._ids: list[int] = []
-        self._started: dict[int, float] = {}
-        self._ended: dict[int, float] = {}
-        self.grown = False
-        """Whether there is more than at the last call of `message`."""
-
-    def feed(self, token_id: int, piece: bytes) -> Iterator[HarmonyEvent]:
-        self._ids.append(token_id)
-        self.grown = True
-        yield from self._timed(self._parser.feed(token_id, piece))
-
-    def finish(self) -> Iterator[HarmonyEvent]:
-        yield from self._timed(self._parser.finish())
-
-    def seconds(self, index: int) -> float:
-        """How long part `index` took, or has taken."""
-        now = time.monotonic()
-        return self._ended.get(index, now) - self._started.get(index, now)
-
-    def message(self) -> Message:
-        self.grown = False
-        parts = tuple(self._with_seconds(i, part) for i, part in enumerate(self._parser.parts))
-        return Message(Role.ASSISTANT, parts, SampledTokens(tuple(self._ids), self._vocabulary) if self._ids else None)
-
-    def _with_seconds(self, index: int, part: Part) -> Part:
-        return replace(part, seconds=self.seconds(index)) if isinstance(part, ReasoningPart) else part
-
-    def _timed(self, events: Iterable[HarmonyEvent]) -> Iterator[HarmonyEvent]:
+    def _tell(self, events: Iterator[HarmonyEvent]) -> None:
+        ids = self.conversation_id, self._message.id
         for event in events:
-            if isinstance(event, PartStarted):
-                self._started[event.index] = time.monotonic()
-            elif isinstance(event, PartEnded):
-                self._ended[event.index] = time.monotonic()
-            yield event
-
-
-class _Estimate:
-    """The time that is left of something, from how fast its fraction grew so far."""
-
-    def __init__(self) -> None:
-        self._first: tuple[float, float] | None = None  # time, fraction
-
-    def seconds_left(self, fraction: float) -> float | None:
-        now = time.monotonic()
-        if self._first is None:
-            self._first = now, fraction
-            return None
-        start, first = self._first
-        grown = fraction - first
-        return (now - start) / grown * (1.0 - fraction) if grown > 0 else None
-
-
-def _prompt(tree: Tree, answer: StoredMessage) -> Prompt:
-    """All that was said before `answer`. An answer that failed before its first word is as if it had never been."""
-    path = tree.path(answer.parent_id) if answer.parent_id is not None else ()
-    return Prompt(
-        messages=tuple(m.message for m in path if m.message.parts),
-        effort=answer.effort or Effort.MEDIUM,
-        date=tree.conversation.date,
-        instructions=tree.conversation.instructions,
-    )
+            match event:
+                case PartStarted(index, channel, name):
+                    self._at.emit(AnswerPartStarted(*ids, index, channel, name))
+                case PartDelta(index, text):
+                    self._at.emit(AnswerDelta(*ids, index, text))
+                case PartEnded(index):
+                    assert self._answer is not None
+                    self._at.emit(AnswerPartEnded(*ids, index, self._answer.seconds(index)))

@@ -19,6 +19,28 @@ class ToolSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Builtin:
+    """A tool that the system message declares: the model was trained to call it while it reasons.
+
+    `name` is its namespace (`python`, `browser`). Without `functions` it is called by that name alone, with code as its
+    argument. The description must say what is true here; the one in openai-harmony is of another place.
+    """
+
+    name: str
+    description: str
+    functions: tuple[ToolSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFormat:
+    """A JSON schema by which the final answer is to be written; `description` in one or more lines, or none."""
+
+    name: str
+    schema: Mapping[str, Any]
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """One request to the model in the user's terms.
 
@@ -31,6 +53,8 @@ class Prompt:
     date: str = ""
     instructions: str = ""
     tools: tuple[ToolSpec, ...] = ()
+    builtins: tuple[Builtin, ...] = ()
+    formats: tuple[ResponseFormat, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

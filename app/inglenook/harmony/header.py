@@ -110,6 +110,12 @@ class Header:
         return len(self._fields) == 1 and self._fields[0][0] is Mark.GAP
 
     @property
+    def is_only_assistant(self) -> bool:
+        """Whether the role was read, or is to be read by the prompt, and nothing else."""
+        mark, text = self._fields[0]
+        return len(self._fields) == 1 and mark is Mark.ROLE and bytes(text) == (b"" if self._initial else b"assistant")
+
+    @property
     def has_text(self) -> bool:
         """Whether there is any text."""
         return self._size > 0

@@ -76,6 +76,48 @@ class Parser:
         """How often something had to be repaired or dropped."""
         return self._malformed
 
+    @property
+    def answered(self) -> bool:
+        """Whether there is a final answer that is not empty, or a call. Before `finish`: what that repeats is none."""
+        return self._answered
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no bytes wait for the rest of their character."""
+        return not self._decoder.getstate()[0]
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the last part is being written."""
+        return self._chunks is not None
+
+    @property
+    def is_good(self) -> bool:
+        """Whether all was well-formed so far, and the model could go on from here as if nothing had come after.
+
+        That is within a part, between two messages, and after the word `assistant` of a header.
+        """
+        if self._malformed:
+            return False
+        if self._header is None:
+            return self._chunks is not None and self._fed and not self._over and self.is_whole
+        between = self._header.is_gap and not self._header.has_text and self._stopped_by is None
+        return between or self._header.is_only_assistant
+
+    def resume(self, parts: Sequence[Part], *, inside: bool) -> None:
+        """Goes on with an answer of which `parts` were told, instead of beginning one.
+
+        `inside`: the next token is of the last part's text; else the last message was ended.
+        """
+        self._told = [(target, [text]) for target, text in map(_target, parts)]
+        ended = parts[:-1] if inside else parts
+        self._answered = any(_is_answer(*_target(part)) for part in ended)
+        if inside:
+            self._target, self._chunks = self._told[-1]
+            self._header, self._fed = None, True
+        elif parts:
+            self._header = Header(Mark.GAP, names=self._known)
+
     def feed(self, token_id: int, piece: bytes) -> Sequence[HarmonyEvent]:
         """Takes one token, with its bytes (not looked at for a control token)."""
         name = self._names.get(token_id)
@@ -264,8 +306,7 @@ class Parser:
         self._decoder.reset()
         if self._chunks is not None:
             events.append(PartEnded(len(self._told) - 1))
-            is_call = self._target.channel is Channel.TOOL_CALL
-            self._answered |= is_call or (self._target.channel is Channel.FINAL and bool(self._chunks))
+            self._answered |= _is_answer(self._target, "".join(self._chunks))
         self._chunks = None
         self._target = Target(None)
         self._over = False
@@ -281,3 +322,22 @@ def _part(target: Target, text: str) -> Part:
             return ToolCallPart(target.name, text)
         case _:
             return ReasoningPart(text)
+
+
+def _target(part: Part) -> tuple[Target, str]:
+    """The reverse of `_part`; of a tool's result, which no answer has, it is nothing."""
+    match part:
+        case TextPart(text):
+            return Target(Channel.FINAL), text
+        case PreamblePart(text):
+            return Target(Channel.PREAMBLE), text
+        case ToolCallPart(name, arguments):
+            return Target(Channel.TOOL_CALL, name), arguments
+        case ReasoningPart(text):
+            return Target(Channel.REASONING), text
+        case _:
+            return Target(None), ""
+
+
+def _is_answer(target: Target, text: str) -> bool:
+    return target.channel is Channel.TOOL_CALL or (target.channel is Channel.FINAL and bool(text))

@@ -22,7 +22,7 @@ from inglenook.core.messages import (
 )
 from inglenook.core.prompt import Ids, Prompt, Segment, Special, Text
 from inglenook.harmony import specials
-from inglenook.harmony.tools import Declared, builtins_section, formats_section, tools_section
+from inglenook.harmony.tools import builtins_section, formats_section, tools_section
 
 IDENTITY = "You are ChatGPT, a large language model trained by OpenAI."
 """The line that the model was trained with; who it is to be otherwise is said in the instructions."""
@@ -31,10 +31,9 @@ KNOWLEDGE_CUTOFF = "2024-06"
 
 _BUILTINS = ("python", "browser")
 """Namespaces of calls on the analysis channel also where a prompt does not declare them any more."""
-_NOTHING = Declared()
 
 
-def render(prompt: Prompt, vocabulary: str = "", declared: Declared = _NOTHING) -> tuple[Segment, ...]:
+def render(prompt: Prompt, vocabulary: str = "") -> tuple[Segment, ...]:
     """Segments of the whole prompt, ending where the model is to go on: after `<|start|>assistant`.
 
     Reasoning is kept only after the last final answer. There, an answer that called a tool is repeated with the very
@@ -42,9 +41,9 @@ def render(prompt: Prompt, vocabulary: str = "", declared: Declared = _NOTHING) 
     our headers is not quite the model's own. Everything else is rendered from the parts, so that an answer cut off
     anywhere is well-formed. Texts are neither empty nor adjacent to each other.
     """
-    out = _Segments(frozenset([*_BUILTINS, *(specials.safe_name(b.name) for b in declared.builtins)]))
-    out.message("system", _system(prompt, declared))
-    if developer := _developer(prompt, declared):
+    out = _Segments(frozenset([*_BUILTINS, *(specials.safe_name(b.name) for b in prompt.builtins)]))
+    out.message("system", _system(prompt))
+    if developer := _developer(prompt):
         out.message("developer", developer)
     last_final = _last_final(prompt.messages)
     for i, message in enumerate(prompt.messages):
@@ -144,7 +143,7 @@ def without_surrogates(text: str) -> str:
     return text
 
 
-def _system(prompt: Prompt, declared: Declared) -> str:
+def _system(prompt: Prompt) -> str:
     facts = [IDENTITY, f"Knowledge cutoff: {KNOWLEDGE_CUTOFF}"]
     if prompt.date:
         facts.append(f"Current date: {prompt.date}")
@@ -152,18 +151,18 @@ def _system(prompt: Prompt, declared: Declared) -> str:
     channels += " Channel must be included for every message."
     if prompt.tools:
         channels += f"\nCalls to these tools must go to the commentary channel: '{specials.FUNCTIONS}'."
-    builtins = [builtins_section(declared.builtins)] if declared.builtins else []
+    builtins = [builtins_section(prompt.builtins)] if prompt.builtins else []
     return "\n\n".join(["\n".join(facts), f"Reasoning: {prompt.effort.value}", *builtins, channels])
 
 
-def _developer(prompt: Prompt, declared: Declared) -> str:
+def _developer(prompt: Prompt) -> str:
     sections = []
     if prompt.instructions.strip():
         sections += ["# Instructions", prompt.instructions]
     if prompt.tools:
         sections.append(tools_section(prompt.tools))
-    if declared.formats:
-        sections.append(formats_section(declared.formats))
+    if prompt.formats:
+        sections.append(formats_section(prompt.formats))
     return "\n\n".join(sections)
 
 

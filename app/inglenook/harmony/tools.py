@@ -10,47 +10,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from inglenook.core.prompt import ToolSpec
+from inglenook.core.prompt import Builtin, ResponseFormat, ToolSpec
 from inglenook.harmony.specials import FUNCTIONS, safe_name
 
 MAX_DEPTH = 64
 """Nesting of a schema beyond which its types are `any`: a schema from outside must not exhaust the stack."""
 
 _PLAIN_TYPES = {"string": "string", "number": "number", "integer": "number", "boolean": "boolean"}
-
-
-@dataclass(frozen=True, slots=True)
-class Builtin:
-    """A tool that the system message declares: the model was trained to call it while it reasons.
-
-    `name` is its namespace (`python`, `browser`). Without `functions` it is called by that name alone, with code as its
-    argument. The description must say what is true here; the one in openai-harmony is of another place.
-    """
-
-    name: str
-    description: str
-    functions: tuple[ToolSpec, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseFormat:
-    """A JSON schema by which the final answer is to be written; `description` in one or more lines, or none."""
-
-    name: str
-    schema: Mapping[str, Any]
-    description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """What a prompt declares beside its function tools."""
-
-    builtins: tuple[Builtin, ...] = ()
-    formats: tuple[ResponseFormat, ...] = ()
 
 
 def tools_section(tools: Sequence[ToolSpec]) -> str:

@@ -18,6 +18,7 @@ from inglenook.chat.events import (
     AnswerEnded,
     AnswerPartEnded,
     AnswerPartStarted,
+    AnswerRetried,
     AnswerWaiting,
     ChatEvent,
     ChatFailed,
@@ -34,6 +35,7 @@ from inglenook.ui import window_state
 from inglenook.ui.actions import Actions
 from inglenook.ui.bridge import Bridge
 from inglenook.ui.models.conversations import title_of
+from inglenook.ui.models.transcript import AnswerEvent
 from inglenook.ui.panels.composer import Composer
 from inglenook.ui.panels.empty import EmptyState
 from inglenook.ui.panels.header import Header
@@ -322,14 +324,12 @@ class MainWindow(QMainWindow):
                 self._answering.discard(event.conversation_id)
                 self._sending.pop(event.conversation_id, None)
                 self._to_transcript(event)
-            case AnswerWaiting() | AnswerPartStarted() | AnswerDelta() | AnswerPartEnded():
+            case AnswerWaiting() | AnswerPartStarted() | AnswerDelta() | AnswerPartEnded() | AnswerRetried():
                 self._answering.add(event.conversation_id)
                 self._sending.pop(event.conversation_id, None)
                 self._to_transcript(event)
 
-    def _to_transcript(
-        self, event: AnswerWaiting | AnswerPartStarted | AnswerDelta | AnswerPartEnded | AnswerEnded
-    ) -> None:
+    def _to_transcript(self, event: AnswerEvent) -> None:
         if event.conversation_id == self._current and self._tree is not None:
             self.transcript.handle(event)
             if not isinstance(event, AnswerDelta):

@@ -10,12 +10,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from inglenook.chat.events import AnswerDelta, AnswerEnded, AnswerPartEnded, AnswerPartStarted, AnswerWaiting
+from inglenook.chat.events import (
+    AnswerDelta,
+    AnswerEnded,
+    AnswerPartEnded,
+    AnswerPartStarted,
+    AnswerRetried,
+    AnswerWaiting,
+)
 from inglenook.core.conversation import MessageState, StoredMessage, Tree
 from inglenook.core.events import Channel
 from inglenook.core.messages import Part, PreamblePart, ReasoningPart, Role, TextPart, ToolCallPart
 
-AnswerEvent = AnswerWaiting | AnswerPartStarted | AnswerDelta | AnswerPartEnded | AnswerEnded
+AnswerEvent = AnswerWaiting | AnswerPartStarted | AnswerDelta | AnswerPartEnded | AnswerRetried | AnswerEnded
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +140,9 @@ class LiveAnswers:
             answer.waiting = event
             return event.message_id
         answer.waiting = None
+        if isinstance(event, AnswerRetried):
+            answer.parts = [shown_part(part) for part in event.parts]
+            return event.message_id
         while len(answer.parts) <= event.index:
             answer.parts.append(ShownPart(Channel.FINAL))
         part = answer.parts[event.index]

@@ -23,10 +23,10 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QAbstractScrollArea, QApplication, QFrame, QToolButton, QWidget
 
-from inglenook.chat.events import AnswerDelta, AnswerEnded, AnswerPartEnded, AnswerPartStarted, AnswerWaiting, ChatEvent
+from inglenook.chat.events import AnswerEnded, ChatEvent
 from inglenook.core.conversation import MessageState, Tree
 from inglenook.core.i18n import tr
-from inglenook.ui.models.transcript import Entry, LiveAnswers, entries_of
+from inglenook.ui.models.transcript import AnswerEvent, Entry, LiveAnswers, entries_of
 from inglenook.ui.theme import COLUMN, SPACE, Theme
 from inglenook.ui.widgets.code_highlight import warm_up
 from inglenook.ui.widgets.markdown_style import Style
@@ -161,7 +161,7 @@ class TranscriptPanel(QAbstractScrollArea):
 
     def handle(self, event: ChatEvent) -> None:
         """Takes an event of a streaming answer; it is drawn with the next frame. Others are ignored."""
-        if not isinstance(event, AnswerWaiting | AnswerPartStarted | AnswerDelta | AnswerPartEnded | AnswerEnded):
+        if not isinstance(event, AnswerEvent):
             return
         message_id = self._live.handle(event)
         item = next((item for item in reversed(self._items) if item.entry.id == message_id), None)

@@ -235,14 +235,14 @@ def waiting_text(event: AnswerWaiting) -> str:
 
 
 def ending_text(message: StoredMessage) -> str:
-    """How an answer ended if not by itself, in plain words; else ''."""
+    """How an answer ended if not by itself, or what is to be said of it, in plain words; else ''."""
     words = {
         MessageState.STOPPED: tr("You stopped this answer."),
         MessageState.LENGTH: tr("The answer reached the longest length allowed."),
         MessageState.INTERRUPTED: tr("This answer was interrupted before its end."),
         MessageState.FAILED: tr("This answer could not be finished."),
     }.get(message.state, "")
-    return (message.error or words) if words else ""
+    return message.error or words
 
 
 class EndingLine(QWidget):

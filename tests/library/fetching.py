@@ -1,0 +1,51 @@
+"""What the tests of downloads share."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from tests.library.hub import LoopbackHub
+
+from inglenook.library.control import Control
+from inglenook.library.download import Download, Retry
+from inglenook.library.hub import Hub, RemoteFile
+from inglenook.library.network import Network
+from inglenook.library.progress import Progress
+from inglenook.library.traffic import Traffic
+
+SOON = Retry(first=0.01, longest=0.05, attempts=5)
+TOKEN = "hf_this_is_a_secret"
+
+
+def some_bytes(count: int, seed: int = 0) -> bytes:
+    return random.Random(seed).randbytes(count)
+
+
+class Client:
+    """One user's side: a folder, a list of requests, a switch."""
+
+    def __init__(self, folder: Path, hub: LoopbackHub, token: str | None = None) -> None:
+        self.folder = folder
+        self.allowed = True
+        self.traffic = Traffic(folder / "network.jsonl")
+        self.network = Network(self.traffic, lambda: self.allowed)
+        self.hub = Hub(self.network, hub.endpoint, token)
+        self.heard: list[Progress] = []
+        self.control = Control()
+
+    def target(self, file: RemoteFile) -> Path:
+        return self.folder / "models" / file.name
+
+    def fetch(self, file: RemoteFile, retry: Retry = SOON) -> Path:
+        self.control = Control()
+        self.heard.clear()
+        Download(self.hub, file, self.target(file), self.control, self._hear, retry).run()
+        return self.target(file)
+
+    def _hear(self, progress: Progress) -> None:
+        self.heard.append(progress)
+
+    def names(self) -> set[str]:
+        """Of the files that people see in the folder of models."""
+        return {p.name for p in (self.folder / "models").iterdir() if not p.name.startswith(".")}
