@@ -73,6 +73,9 @@ class MemoryChats:
     def regenerate(self, conversation_id: str, message_id: str, effort: Effort | None = None) -> None:
         self.calls.append(("regenerate", conversation_id, message_id, effort))
 
+    def continue_answer(self, conversation_id: str, message_id: str) -> None:
+        self.calls.append(("continue_answer", conversation_id, message_id))
+
     def show_sibling(self, conversation_id: str, message_id: str) -> None:
         self.calls.append(("show_sibling", conversation_id, message_id))
 

@@ -173,11 +173,13 @@ class TestAnswer:
         window.transcript.edit_requested.emit("m1", "better")
         window.transcript.regenerate_requested.emit("m2", "")
         window.transcript.regenerate_requested.emit("m2", "high")
+        window.transcript.continue_requested.emit("m2")
         window.transcript.sibling_requested.emit("m3")
         assert chats.calls == [
             ("edit", here, "m1", "better"),
             ("regenerate", here, "m2", None),
             ("regenerate", here, "m2", Effort.HIGH),
+            ("continue_answer", here, "m2"),
             ("show_sibling", here, "m3"),
         ]
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QApplication, QLabel, QMenu, QPlainTextEdit, QWidget
+from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QMenu, QPlainTextEdit, QWidget
 from pytestqt.qtbot import QtBot
 
 from inglenook.chat.events import AnswerDelta, AnswerEnded, AnswerPartEnded, AnswerPartStarted, AnswerWaiting, Waiting
@@ -204,6 +204,16 @@ def test_endings_offer_to_try_again(
     with qtbot.waitSignal(panel.regenerate_requested) as again:
         qtbot.mouseClick(button(line, "Try again"), Qt.MouseButton.LeftButton)
     assert again.args == ["a", ""]
+    with qtbot.waitSignal(panel.continue_requested) as further:
+        qtbot.mouseClick(button(line, "Continue"), Qt.MouseButton.LeftButton)
+    assert further.args == ["a"]
+
+
+def test_an_answer_of_no_words_is_not_continued(panel: TranscriptPanel) -> None:
+    panel.show_tree(tree(asked("u", None, "Hi"), said("a", "u", state=MessageState.FAILED, error="No memory.")))
+    view = panel.view_of("a")
+    assert view is not None
+    assert not [b for b in view.findChild(EndingLine).findChildren(QAbstractButton) if b.text() == "Continue"]
 
 
 def test_the_error_of_the_end_event_is_shown(panel: TranscriptPanel) -> None:

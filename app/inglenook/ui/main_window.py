@@ -150,6 +150,7 @@ class MainWindow(QMainWindow):
         self.status.demo_requested.connect(self._models.use_demo)
         self.transcript.edit_requested.connect(self._edit)
         self.transcript.regenerate_requested.connect(self._regenerate)
+        self.transcript.continue_requested.connect(self._continue)
         self.transcript.sibling_requested.connect(self._show_sibling)
         self.transcript.link_activated.connect(self._open_link)
 
@@ -218,6 +219,10 @@ class MainWindow(QMainWindow):
     def _regenerate(self, message_id: str, effort: str) -> None:
         if self._current is not None:
             self._chats.regenerate(self._current, message_id, Effort(effort) if effort else None)
+
+    def _continue(self, message_id: str) -> None:
+        if self._current is not None:
+            self._chats.continue_answer(self._current, message_id)
 
     def _show_sibling(self, message_id: str) -> None:
         if self._current is not None:

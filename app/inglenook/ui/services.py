@@ -45,6 +45,10 @@ class Chats(Protocol):
         """Starts another answer beside that one."""
         ...
 
+    def continue_answer(self, conversation_id: str, message_id: str, /) -> None:
+        """Goes on with an answer that was cut off."""
+        ...
+
     def show_sibling(self, conversation_id: str, message_id: str, /) -> None:
         """Shows the branch of that message."""
         ...

@@ -92,6 +92,7 @@ class TranscriptPanel(QAbstractScrollArea):
 
     edit_requested = Signal(str, str)  # message id, new text
     regenerate_requested = Signal(str, str)  # message id, effort or ""
+    continue_requested = Signal(str)  # id of the answer that was cut off
     sibling_requested = Signal(str)  # id of the version to show
     link_activated = Signal(str)  # http, https or mailto
 
@@ -254,6 +255,7 @@ class TranscriptPanel(QAbstractScrollArea):
             view.fold_changed.connect(lambda part, is_open: (opened.add if is_open else opened.discard)(part))
         view.edit_requested.connect(self.edit_requested)
         view.regenerate_requested.connect(self.regenerate_requested)
+        view.continue_requested.connect(self.continue_requested)
         view.sibling_requested.connect(self.sibling_requested)
         view.link_activated.connect(self.link_activated)
         view.dragged_to.connect(self._dragged)

@@ -249,6 +249,7 @@ class EndingLine(QWidget):
     """How an answer ended, with what can be done about it."""
 
     try_again = Signal()
+    go_on = Signal()
 
     def __init__(self, theme: Theme, message: StoredMessage, parent: QWidget) -> None:
         super().__init__(parent)
@@ -261,21 +262,30 @@ class EndingLine(QWidget):
         self._label.setText(ending_text(message))
         colour = theme.palette.error if self._failed else theme.palette.text_muted
         self._label.setStyleSheet(f"color: {colour.name()}")
-        self._button = QuietButton(theme, "refresh", tr("Try again"), self, text=tr("Try again"))
-        self._button.clicked.connect(self.try_again)
+        again = QuietButton(theme, "refresh", tr("Try again"), self, text=tr("Try again"))
+        again.clicked.connect(self.try_again)
+        self._buttons = [again]
+        if message.message.parts and message.state is not MessageState.COMPLETE:
+            go_on = QuietButton(theme, "continue", tr("Continue"), self, text=tr("Continue"))
+            go_on.setToolTip(tr("Go on where this answer was cut off"))
+            go_on.clicked.connect(self.go_on)
+            self._buttons.insert(0, go_on)
 
     def relayout(self, width: int) -> int:
         """Resizes to `width`, returns the height."""
-        size = self._button.sizeHint()
+        sizes = [button.sizeHint() for button in self._buttons]
+        taken, tall = sum(size.width() for size in sizes), max(size.height() for size in sizes)
         left = 26 if self._failed else 0
-        room = max(80, width - size.width() - left - SPACE.m)
+        room = max(80, width - taken - left - SPACE.m)
         wide = min(room, self._label.fontMetrics().horizontalAdvance(self._label.text()) + SPACE.xs)
         high = max(self._label.heightForWidth(wide), self._label.fontMetrics().height())
-        height = max(high + 2 * (SPACE.s if self._failed else 0), size.height())
+        height = max(high + 2 * (SPACE.s if self._failed else 0), tall)
         pad = SPACE.m if self._failed else 0
         self._label.setGeometry(pad + left, (height - high) // 2, wide, high)
-        x = min(pad + left + wide + SPACE.s, width - size.width() - 4)
-        self._button.setGeometry(x, (height - size.height()) // 2, size.width(), size.height())
+        x = min(pad + left + wide + SPACE.s, width - taken - 4)
+        for button, size in zip(self._buttons, sizes, strict=True):
+            button.setGeometry(x, (height - size.height()) // 2, size.width(), size.height())
+            x += size.width()
         self.resize(width, height)
         return height
 

@@ -31,6 +31,7 @@ class MessageView(QWidget):
 
     edit_requested = Signal(str, str)
     regenerate_requested = Signal(str, str)
+    continue_requested = Signal(str)
     sibling_requested = Signal(str)
     link_activated = Signal(str)
     dragged_to = Signal(QPoint)
@@ -299,6 +300,7 @@ class AnswerView(MessageView):
         if self.entry.ends_turn and ending_text(message):
             self._ending = EndingLine(self._theme, message, self)
             self._ending.try_again.connect(lambda: self.regenerate_requested.emit(self.entry.id, ""))
+            self._ending.go_on.connect(lambda: self.continue_requested.emit(message.id))
             self._ending.show()
         if self._row is not None:
             self._row.hide()
