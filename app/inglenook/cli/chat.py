@@ -222,6 +222,8 @@ class _Chat:
             self._error(event.error)
         elif event.message.state in _ENDS:
             _notice(tr(_ENDS[event.message.state]))
+        elif event.message.error:
+            _notice(one_line(event.message.error))
 
     def _error(self, error: ErrorInfo) -> None:
         self.failed = True
