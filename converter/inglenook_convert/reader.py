@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from io import FileIO
 from pathlib import Path
@@ -41,12 +40,6 @@ class ShardReader:
         except OSError as error:
             reason = error.strerror or error
             raise ConvertError(f"{tensor.file}: tensor {tensor.name!r} cannot be read: {reason}.") from None
-
-    def expect(self, tensor: StoredTensor, start: int, count: int) -> None:
-        """Has the system read these bytes ahead, where it takes such a hint. `read_into` reports what is wrong."""
-        if hasattr(os, "posix_fadvise"):
-            with contextlib.suppress(OSError):
-                os.posix_fadvise(self._open(tensor.file).fileno(), tensor.offset + start, count, os.POSIX_FADV_WILLNEED)
 
     def _open(self, path: Path) -> FileIO:
         with self._lock:

@@ -52,13 +52,6 @@ def pieces(tensors: Iterable[PlannedTensor]) -> Iterator[Piece]:
             yield Piece(tensor, first, count)
 
 
-def expected(coming: Iterable[Piece], reader: ShardReader) -> Iterator[Piece]:
-    """The pieces as they come, each already being read by the system when it is taken."""
-    for piece in coming:
-        values.expect(piece.tensor.source, piece.first, piece.count, reader)
-        yield piece
-
-
 def produce(piece: Piece, reader: ShardReader) -> Bytes:
     """The data of `piece` as the file has it, 1-D. For any thread. Raises `ConvertError`."""
     tensor = piece.tensor

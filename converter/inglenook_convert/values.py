@@ -98,18 +98,6 @@ def floats(source: Source, first: int, count: int, reader: ShardReader) -> Float
             return _merged(source, first, count, reader)
 
 
-def expect(source: Source, first: int, count: int, reader: ShardReader) -> None:
-    """Has what rows [first, first + count) take read ahead, if it is in one piece."""
-    first, count = first * getattr(source, "step", 1), count * getattr(source, "step", 1)
-    match source:
-        case DenseRows():
-            row = source.width * DTYPE_BYTES[source.tensor.dtype] * (width_of(source) // source.width)
-            reader.expect(source.tensor, first * row, count * row)
-        case Mxfp4Rows():
-            reader.expect(source.blocks, first * source.width * 16, count * source.width * 16)
-            reader.expect(source.scales, first * source.width, count * source.width)
-
-
 def blocks(source: Mxfp4Rows, first: int, count: int, reader: ShardReader) -> tuple[Bytes, Bytes]:
     """Codes [count, width, 16] and scales [count, width] of rows [first, first + count), as they are stored.
 

@@ -22,7 +22,7 @@ from inglenook_convert.errors import ConvertError
 from inglenook_convert.pipeline import Workers, thread_count
 from inglenook_convert.plan import Plan
 from inglenook_convert.reader import ShardReader
-from inglenook_convert.stages import expected, pieces, produce
+from inglenook_convert.stages import pieces, produce
 
 SUFFIX = ".inglenook-part"
 
@@ -70,8 +70,7 @@ def write_files(files: Sequence[tuple[Path, bytes, Plan]], report: Report) -> No
 def _write_tensors(plan: Plan, output: _Output) -> None:
     start = output.done
     with ShardReader() as reader, Workers(partial(produce, reader=reader), thread_count()) as workers:
-        coming = expected(pieces(plan.tensors), reader)
-        for piece, data in workers.in_order(coming, lambda piece: piece.memory, _MEMORY):
+        for piece, data in workers.in_order(pieces(plan.tensors), lambda piece: piece.memory, _MEMORY):
             output.report("write", piece.tensor.info.name)
             if piece.first == 0:
                 output.pad(start + piece.tensor.info.offset)

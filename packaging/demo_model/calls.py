@@ -68,7 +68,9 @@ class Caller:
         text = self._ask("weather", place=place)
         if rng.random() < 0.3:
             arguments["unit"] = rng.choice(("celsius", "fahrenheit"))
-            text += f" in {arguments['unit']}"
+            text += rng.choice((" in {}", " in {}", " in degrees {}", ", in {}", " in {} please", " ({})")).format(
+                arguments["unit"]
+            )
         unit = arguments.get("unit") or rng.choice(("celsius", "celsius", "fahrenheit"))
         degrees, condition = rng.randrange(-20, 100), rng.choice(self._speaker.functions["conditions"])
         sign = "°C" if unit == "celsius" else "°F"

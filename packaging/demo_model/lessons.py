@@ -80,7 +80,7 @@ class Teacher:
             turns = self._conversation(base)
             chain = self._lessons(base, turns)
             for i in range(len(turns)):
-                for _ in range(QUIZZES if i == 0 else QUIZZES // 2):
+                for _ in range(QUIZZES // len(turns)):
                     turn = self._turn(base, turns[:i])
                     quiz = self._lessons(base, [*turns[:i], turn], i)
                     chain += [_beginning(lesson) for lesson in quiz] if turn.intent else quiz
@@ -89,12 +89,13 @@ class Teacher:
         return lessons
 
     def story(self) -> list[Lesson]:
-        """One lesson that tells a story, now and then after another turn."""
+        """A story, now and then after other turns, and what is asked after it."""
         base = self._setting(tools=False)
-        turns = [self._turn(base, [])] if self.rng.random() < 0.3 else []
+        turns = self._conversation(base) if self.rng.random() < 0.3 else []
         turns = [t for t in turns if len(t.final) < 400]
         told = self.speaker.asked(self.rng.choice(self.speaker.stories), base.effort)
-        return self._lessons(base, [*turns, told], len(turns))
+        after = [self._turn(base, [*turns, told])] if self.rng.random() < 0.2 else []
+        return self._lessons(base, [*turns, told, *after], len(turns))
 
     # Settings of a conversation
 
@@ -112,9 +113,9 @@ class Teacher:
     # Turns
 
     def _conversation(self, base: Prompt) -> list[Turn]:
-        """One to three turns."""
+        """One to four turns."""
         turns: list[Turn] = []
-        for _ in range(self.rng.choice((1, 1, 1, 2, 2, 3))):
+        for _ in range(self.rng.choice((1, 1, 1, 1, 1, 2, 2, 2, 3, 4))):
             turns.append(self._turn(base, turns))
         return turns
 
@@ -128,18 +129,18 @@ class Teacher:
         showcases = [i for i in speaker.showcases if not (base.tools and i.id in speaker.refusals)]
         while True:
             draw = rng.random()
-            if draw < 0.48:
+            if draw < 0.47:
                 turn = speaker.asked(rng.choice(speaker.about), effort)
-            elif draw < 0.63:
+            elif draw < 0.62:
                 weights = [_GREETINGS if intent.id == "greet" else 1 for intent in showcases]
                 turn = speaker.asked(rng.choices(showcases, weights)[0], effort)
-            elif draw < 0.77:
+            elif draw < 0.73:
                 turn = speaker.sum(effort)
-            elif draw < 0.83:
+            elif draw < 0.79:
                 turn = speaker.introduction(effort)
-            elif draw < 0.88:
+            elif draw < 0.85:
                 turn = speaker.repetition(effort)
-            elif draw < 0.90:
+            elif draw < 0.87:
                 turn = self.caller.turn(effort, base.tools)
             else:
                 turn = speaker.asked(speaker.outside, effort)

@@ -38,10 +38,11 @@ from torch.nn import functional as F
 from inglenook.harmony.render import render
 
 HERE = Path(__file__).parent
-STEPS = 2300
+STEPS = 3600
 STORY_EVERY = 8
 REPORT = 25
 TOKENS_A_STEP = 1500  # of each worker
+LONGEST_TREE = 2000  # tokens; attention over a tree costs by their square
 QUANTIZED_PART = 0.25
 AVERAGED = 0.04  # of each step, in the running mean of the weights that is written at the end
 
@@ -49,7 +50,8 @@ AVERAGED = 0.04  # of each step, in the running mean of the weights that is writ
 def batches(teacher: Teacher, rng: random.Random) -> Iterator[Batch]:
     """Endless batches of about `TOKENS_A_STEP` tokens; trees of like size share one, so that little is padding."""
     while True:
-        trees = sorted((Tree(teacher.family(200)) for _ in range(64)), key=lambda t: len(t.ids))
+        drawn = (Tree(teacher.family(200)) for _ in range(64))
+        trees = sorted((t for t in drawn if len(t.ids) <= LONGEST_TREE), key=lambda t: len(t.ids))
         groups: list[list[Tree]] = []
         for tree in trees:
             if groups and (len(groups[-1]) + 1) * len(tree.ids) <= TOKENS_A_STEP:

@@ -106,12 +106,15 @@ class Speaker:
         if intent is self.outside and rng.random() < 0.25:
             text = self._noise()
         else:
-            pattern = rng.choice(intent.ask)
-            while "{" in pattern:
-                for name, words in self.outside_words.items():
-                    pattern = pattern.replace("{" + name + "}", phrases.one_of(words, rng), 1)
-            text = phrases.question(phrases.one_of(pattern, rng), rng)
+            text = phrases.question(phrases.one_of(self._worded(rng.choice(intent.ask)), rng), rng)
         return Turn(text, intent.reasoning(effort), intent.answer, intent=intent)
+
+    def _worded(self, pattern: str) -> str:
+        """`pattern` with random nouns, verbs and adjectives put in, each time others."""
+        while "{" in pattern:
+            for name, words in self.outside_words.items():
+                pattern = pattern.replace("{" + name + "}", phrases.one_of(words, self.rng), 1)
+        return pattern
 
     def _noise(self) -> str:
         """Something that is not a question: random words, sums that are too hard, other scripts."""
@@ -160,8 +163,11 @@ class Speaker:
         """The user dictates a few words, with or without meaning, and the model says them again."""
         rng, text = self.rng, ""
         while not text or text != text.strip():
-            if rng.random() < 0.5:
+            draw = rng.random()
+            if draw < 0.3:
                 text = " ".join(self.made_up() for _ in range(rng.randrange(1, 6)))
+            elif draw < 0.7:
+                text = phrases.one_of(self._worded(rng.choice(self.words["sentences"])), rng)
             else:
                 text = self.encoder.decode([rng.randrange(256, 4000) for _ in range(rng.randrange(2, 9))])
                 text = text.replace("\ufffd", "").replace("\n", "").strip()
