@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,12 +16,13 @@ from tests.chat.support import Bench, MakeBench
 
 from inglenook.chat.ahead import WorkAhead, beginning
 from inglenook.chat.events import AnswerEnded
-from inglenook.core.events import Finished
-from inglenook.core.inference import GenerateRequest, ModelSpec, Sampling
+from inglenook.core.events import EngineEvent, Finished
+from inglenook.core.inference import GenerateRequest, Generation, ModelSpec, Sampling
 from inglenook.core.messages import Message, ReasoningPart, Role, TextPart, user
 from inglenook.core.prompt import Prompt, Segment
 from inglenook.core.settings import TEMPERATURE
 from inglenook.engine.client import EngineClient
+from inglenook.engine.saved_names import name_of
 from inglenook.harmony.render import render
 
 ASKED = Prompt((user("What is Inglenook? " * 20),), date="2026-11-22")
@@ -159,6 +162,54 @@ def test_without_a_loaded_model_nothing_is_done(tmp_path: Path) -> None:
     ahead.close()
     assert not (tmp_path / "run").exists()  # no engine was started
     client.close()
+
+
+class Slow:
+    """An engine whose disk is slow: a state is written when the test says so."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.writes, self.go_on = threading.Event(), threading.Event()
+        self.cancelled = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine.client, name)
+
+    def prefill(self, model: ModelSpec, segments: tuple[Segment, ...], keep: str = "") -> Any:
+        generation = self._engine.client.prefill(model, segments, keep)
+        return self._writing(generation) if keep else generation
+
+    def _writing(self, generation: Generation) -> Any:
+        slow = self
+
+        class Writing:
+            def cancel(self) -> None:
+                slow.cancelled = True
+
+            def __iter__(self) -> Iterator[EngineEvent]:
+                slow.writes.set()
+                assert slow.go_on.wait(20)
+                yield from generation
+
+        return Writing()
+
+
+def test_a_chat_that_is_deleted_while_its_state_is_written_leaves_none(engine: Engine) -> None:
+    engine.ask(ASKED)
+    slow = Slow(engine)
+    ahead = WorkAhead(slow, lambda: True, lambda: True, 0.05)
+    ahead.answered("c", ANSWERED)
+    assert slow.writes.wait(20)
+    until(lambda: engine.kept() == 1)
+    ahead.forget("c")
+    assert engine.kept() == 0
+    engine.states.joinpath("x").mkdir()
+    late = engine.states / "x" / f"{name_of('c')}.state"
+    late.touch()  # written after all
+    slow.go_on.set()
+    until(lambda: not late.exists())
+    assert not slow.cancelled  # the engine would be taken for hung
+    ahead.close()
 
 
 class Fixed:

@@ -55,6 +55,8 @@ class WorkAhead:
         self._wish: _Wish | None = None
         self._unkept: _Wish | None = None  # whose state is worth keeping when there is time
         self._running: Generation | None = None
+        self._is_keeping = False  # what runs writes a state, too
+        self._forgotten: set[str] = set()
         self._closed = False
         self._thread: threading.Thread | None = None
 
@@ -75,6 +77,11 @@ class WorkAhead:
     def forget(self, conversation_id: str) -> None:
         """The conversation is deleted: nothing is kept of it."""
         self.stop()
+        with self._changed:
+            self._forgotten.add(conversation_id)
+        self._remove(conversation_id)
+
+    def _remove(self, conversation_id: str) -> None:
         try:
             self._inference.forget(conversation_id)
         except OSError as error:
@@ -88,14 +95,13 @@ class WorkAhead:
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(CLOSING)
-            with self._changed:
-                self._cancel()
 
     def _want(self, wish: _Wish, *, keeps: bool = False) -> None:
         with self._changed:
             if self._closed:
                 return
             self._wish = wish
+            self._forgotten.discard(wish.conversation_id)  # a deleted chat was brought back
             if keeps:
                 self._unkept = replace(wish, keep=True)
             elif self._unkept is not None and self._unkept.conversation_id != wish.conversation_id:
@@ -107,7 +113,11 @@ class WorkAhead:
             self._changed.notify_all()
 
     def _cancel(self) -> None:
-        if self._running is not None:
+        """Not what writes a state: other work stops its evaluation anyway, and nobody waits for the disk.
+
+        The engine does not answer a cancel while it writes, and would be taken for hung on a slow disk.
+        """
+        if self._running is not None and not self._is_keeping:
             self._running.cancel()
 
     # -- the thread --
@@ -150,6 +160,7 @@ class WorkAhead:
         with self._changed:
             if self._wish is not None or (self._closed and not wish.keep):
                 return
+            self._is_keeping = wish.keep
             self._running = running = self._inference.prefill(
                 info.spec, segments, wish.conversation_id if wish.keep else ""
             )
@@ -158,6 +169,9 @@ class WorkAhead:
                 _log.debug("work ahead ended: %s", event)
         with self._changed:
             self._running = None
+            deleted = wish.keep and wish.conversation_id in self._forgotten
+        if deleted:  # while it was being written
+            self._remove(wish.conversation_id)
 
 
 def beginning(segments: tuple[Segment, ...], *, draft: bool) -> tuple[Segment, ...]:

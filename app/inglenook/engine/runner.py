@@ -96,7 +96,8 @@ class Runner:
                 states.save(command.keep, tokens, state)
             except OSError as error:  # it only costs time later
                 _log.warning("the state could not be saved: %s", error)
-            job.client.outbox.put(Happened(job.command.id, finished))
+            finally:  # somebody waits for it, whatever happens
+                job.client.outbox.put(Happened(job.command.id, finished))
 
         threading.Thread(target=write, name="states").start()
         return True
