@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from pathlib import Path
@@ -125,7 +126,10 @@ def test_a_folder_in_the_files_place(tmp_path: Path) -> None:
 
 
 def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owners, "_try_lock", lambda _: False)
+    def refuses(_descriptor: int) -> bool:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(owners, "try_lock", refuses)
     with pytest.raises(UserError, match="local disk"):
         SqliteStore(tmp_path / "c.sqlite3")
     assert [f.name for f in tmp_path.iterdir()] == ["c.sqlite3"]

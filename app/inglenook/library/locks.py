@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
 
+from inglenook.core.locks import try_lock
+
 _POLL_SECONDS = 0.02
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
 
 
 class FileLock:
@@ -44,7 +26,7 @@ class FileLock:
         """Takes the lock if nobody has it. OSError if the file cannot be made."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
-        if _try_lock(descriptor):
+        if try_lock(descriptor):
             self._descriptor = descriptor
             return True
         os.close(descriptor)

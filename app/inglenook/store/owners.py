@@ -10,32 +10,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import sys
 import time
 from pathlib import Path
 
 from inglenook.core.conversation import new_id
+from inglenook.core.locks import try_lock
 
 _YOUNG_SECONDS = 60.0
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
 
 
 class Owner:
@@ -46,7 +27,7 @@ class Owner:
         self.token = new_id()
         self._file = _lock_file(database, self.token)
         self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        if not _try_lock(self._descriptor):
+        if not _locks(self._descriptor):
             self.release()
             raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), self._file)
 
@@ -60,7 +41,7 @@ class Owner:
         except FileNotFoundError:
             return True
         try:
-            dead = _try_lock(descriptor)
+            dead = _locks(descriptor)
         finally:
             os.close(descriptor)
         if dead:
@@ -92,3 +73,11 @@ def _age_seconds(file: Path) -> float:
 
 def _lock_file(database: Path, token: str) -> Path:
     return database.with_name(f"{database.name}-owner-{token}")
+
+
+def _locks(descriptor: int) -> bool:
+    """Takes the lock; False also where files cannot be locked, so that nobody is taken for dead."""
+    try:
+        return try_lock(descriptor)
+    except OSError:
+        return False
