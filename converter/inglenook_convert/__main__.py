@@ -8,6 +8,7 @@ removed in all these cases.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import signal
 import sys
@@ -155,4 +156,5 @@ def _fail(progress: Progress, message: str, code: int) -> int:
 
 
 if __name__ == "__main__":
+    multiprocessing.freeze_support()  # of a frozen build, the processes that make pieces begin here too
     sys.exit(main())

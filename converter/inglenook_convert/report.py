@@ -176,11 +176,11 @@ def _work_pace(kind: TensorType, best: bool, from_mxfp4: bool) -> float:
     random = np.random.default_rng(0)
     codes = random.integers(0, 256, (_ELEMENTS // 32, 16), np.uint8)
     scales = random.integers(115, 125, _ELEMENTS // 32, np.uint8)
-    if from_mxfp4 and kind is gguf.MXFP4:
+    if from_mxfp4 and kind == gguf.MXFP4:
         out = np.empty((len(scales), kind.size), np.uint8)
         return _time(lambda: mxfp4.repack(codes, scales, out)) / _ELEMENTS
     floats = random.normal(0, 0.05, _ELEMENTS).astype(np.float32)
-    encode = quantize.mxfp4_best if kind is gguf.MXFP4 and best else quantize.ENCODERS[kind]
+    encode = quantize.mxfp4_best if kind == gguf.MXFP4 and best else quantize.ENCODERS[kind]
     seconds = _time(lambda: encode(floats))
     return (seconds + (_time(lambda: mxfp4.decode_checkpoint(codes, scales)) if from_mxfp4 else 0)) / _ELEMENTS
 

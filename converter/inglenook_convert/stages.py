@@ -36,12 +36,17 @@ class Piece:
     count: int
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of its data in the file."""
+        return self.tensor.kind.nbytes((self.count, values.width_of(self.tensor.source)))
+
+    @property
     def memory(self) -> int:
         """About how many bytes it takes to produce this."""
         source = self.tensor.source
         width = values.width_of(source)
         # What must be read at once is there as stored, as floats, and once more while it is put in order.
-        return self.tensor.kind.nbytes((self.count, width)) + 12 * values.good_rows(source) * width
+        return self.nbytes + 12 * values.good_rows(source) * width
 
 
 def pieces(tensors: Iterable[PlannedTensor]) -> Iterator[Piece]:
@@ -52,11 +57,12 @@ def pieces(tensors: Iterable[PlannedTensor]) -> Iterator[Piece]:
             yield Piece(tensor, first, count)
 
 
-def produce(piece: Piece, reader: ShardReader) -> Bytes:
-    """The data of `piece` as the file has it, 1-D. For any thread. Raises `ConvertError`."""
+def produce(piece: Piece, reader: ShardReader, out: Bytes | None = None) -> Bytes:
+    """The data of `piece` as the file has it, 1-D, in `out` if that is given. For any thread. Raises `ConvertError`."""
     tensor = piece.tensor
-    out = np.empty(tensor.kind.nbytes((piece.count, values.width_of(tensor.source))), np.uint8)
-    if values.is_mxfp4(tensor.source) and tensor.kind is gguf.MXFP4:
+    if out is None:
+        out = np.empty(piece.nbytes, np.uint8)
+    if values.is_mxfp4(tensor.source) and tensor.kind == gguf.MXFP4:
         assert isinstance(tensor.source, Mxfp4Rows)
         _repack(tensor.source, piece, reader, out.reshape(-1, gguf.MXFP4.size))
     else:
@@ -95,7 +101,7 @@ def _encode(piece: Piece, reader: ShardReader, out: Bytes) -> None:
 
 
 def _encoder(tensor: PlannedTensor) -> Callable[[Floats], Bytes]:
-    if tensor.kind is gguf.MXFP4 and tensor.best:
+    if tensor.kind == gguf.MXFP4 and tensor.best:
         return quantize.mxfp4_best
     return quantize.ENCODERS[tensor.kind]
 

@@ -214,7 +214,7 @@ def _judged(file: Path, tensor: PlannedTensor, found: _Found) -> TensorResult:
 def _compare(look: _Look, reader: ShardReader) -> _Found:
     piece, tensor = look.piece, look.piece.tensor
     differing = _differing(look.data, produce(piece, reader), tensor.kind)
-    if tensor.kind is gguf.MXFP4:
+    if tensor.kind == gguf.MXFP4:
         if values.is_mxfp4(tensor.source):
             return _Found(0.0, 0.0, differing)  # codes and scales are the checkpoint's: nothing was rounded
         if differing:  # there are two ways to choose the scales, and the file does not tell which was taken

@@ -1,3 +1,5 @@
+import errno
+import mmap
 import sys
 import threading
 from pathlib import Path
@@ -157,19 +159,51 @@ def test_a_fault_in_a_thread_that_computes_ends_all(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
-def test_a_fault_of_the_disk_in_the_background_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_fault_of_the_disk_in_the_background_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direct: bool
+) -> None:
     """The system tells of a failed write once only: whoever asks later hears that all is well."""
     plan = plan_in(tmp_path)
     calls = []
 
-    def fail(file: object) -> None:
-        calls.append(file)
+    def fail(*_: object) -> None:
+        calls.append(True)
         if len(calls) == 2:
             raise OSError(5, "Input/output error")
 
+    monkeypatch.setattr(write, "_PART", mmap.PAGESIZE)
     monkeypatch.setattr(write, "_FLUSH", 1000)
-    monkeypatch.setattr(write, "_sync_data", fail)
+    if direct:
+        monkeypatch.setattr(write._Disk, "write", fail)
+    else:
+        monkeypatch.setattr(write._Disk, "_set_direct", lambda *_: None)
+        monkeypatch.setattr(write, "_sync_data", fail)
     with pytest.raises(OSError, match="Input/output error"):
         write_file(tmp_path / "out.gguf", plan.header([]), plan, ignore)
     assert len(calls) >= 2
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("way", ["direct", "through the system's memory", "refused when it is written", "in bits"])
+def test_the_same_file_whatever_way_it_takes_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    plan = plan_in(tmp_path)
+    write_file(tmp_path / "expected.gguf", plan.header([]), plan, ignore)
+    monkeypatch.setattr(write, "_PART", 4 * mmap.PAGESIZE)
+    if way == "through the system's memory":
+        monkeypatch.setattr(write._Disk, "_set_direct", lambda *_: None)
+    real = write._Disk._append
+    refusals = []
+
+    def append(disk: write._Disk, part: memoryview) -> int:
+        if way == "refused when it is written" and disk._is_direct:
+            refusals.append(True)
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real(disk, part[:1000] if way == "in bits" and not disk._is_direct else part)
+
+    monkeypatch.setattr(write._Disk, "_append", append)
+    write_file(tmp_path / "out.gguf", plan.header([]), plan, ignore)
+    assert len(refusals) <= 1
+    assert (tmp_path / "out.gguf").read_bytes() == (tmp_path / "expected.gguf").read_bytes()
