@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,24 @@ def test_our_bugs_are_not_called_the_users_errors(tmp_path: Path) -> None:
 def test_memory_that_ran_out_is_no_bug(tmp_path: Path) -> None:
     """Python raises `MemoryError` for it (seen under `PRAGMA hard_heap_limit`, which a process cannot undo)."""
     assert "Memory ran out" in str(database.user_error(MemoryError(), tmp_path))
+
+
+def test_a_file_that_another_program_creates_just_now_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite itself does not wait when two turn on its log at once; neither does a connection without a timeout."""
+    file = tmp_path / "c.sqlite3"
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    ours = sqlite3.connect(file, isolation_level=None, timeout=0)
+    other.execute("BEGIN EXCLUSIVE")
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "BUSY_SECONDS", 0.0)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            database._use_wal(ours)
+    end = threading.Timer(0.1, other.execute, ["COMMIT"])
+    end.start()
+    database._use_wal(ours)
+    assert ours.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    end.join()
+    other.close()
+    ours.close()

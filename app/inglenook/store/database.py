@@ -11,6 +11,7 @@ import datetime
 import os
 import shutil
 import sqlite3
+import time
 from pathlib import Path
 
 from inglenook.core.errors import ErrorInfo, UserError
@@ -108,7 +109,7 @@ def connect(file: Path) -> sqlite3.Connection:
         # WAL: readers never wait for the writer. NORMAL: a commit is not fsynced, so a power cut may take the last
         # commits (never more, and nothing is corrupted), while a killed program loses none: the system has the pages.
         # FULL would cost an fsync five times a second while an answer streams.
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA secure_delete = ON")  # a deleted conversation is not to be found in free pages
@@ -116,6 +117,19 @@ def connect(file: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """SQLite does not wait here if two programs create the file at once: it says at once that it is locked."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+        time.sleep(0.01)
 
 
 def _open_checked(file: Path) -> sqlite3.Connection:
