@@ -6,6 +6,7 @@ processor by quantizing a few numbers.
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
 import tempfile
@@ -24,6 +25,7 @@ from inglenook_convert.config import Config
 from inglenook_convert.errors import ConvertError
 from inglenook_convert.gguf_format import TensorType
 from inglenook_convert.headers import StoredTensor
+from inglenook_convert.output import PART, Disk
 from inglenook_convert.pipeline import thread_count
 from inglenook_convert.plan import Plan, make_plan
 from inglenook_convert.split import OutputFile
@@ -150,15 +152,16 @@ def _read_pace(tensor: StoredTensor) -> float:
 
 def _write_pace(folder: Path) -> float:
     """Seconds a byte of writing to `folder`, until it is on the disk."""
-    data = np.random.default_rng(0).bytes(1 << 20)
+    part = memoryview(mmap.mmap(-1, PART))
+    part[:] = np.random.default_rng(0).bytes(PART)
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        disk = Disk(file)
 
-    def write() -> None:
-        for _ in range(_DISK_BYTES // len(data)):
-            file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+        def write() -> None:
+            for _ in range(_DISK_BYTES // PART):
+                disk.write(part)
+            disk.sync()
 
-    with tempfile.TemporaryFile(dir=folder) as file:
         return _time(write) / _DISK_BYTES
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from tests.converter.checkpoints import Shape, tensors, write_checkpoint
 
-from inglenook_convert import write
+from inglenook_convert import output, write
 from inglenook_convert.checkpoint import open_checkpoint
 from inglenook_convert.config import parse_config
 from inglenook_convert.errors import ConvertError
+from inglenook_convert.output import Disk
 from inglenook_convert.plan import Plan, make_plan
 from inglenook_convert.write import SUFFIX, write_file, write_files
 
@@ -172,13 +173,13 @@ def test_a_fault_of_the_disk_in_the_background_is_not_lost(
         if len(calls) == 2:
             raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(write, "_PART", mmap.PAGESIZE)
-    monkeypatch.setattr(write, "_FLUSH", 1000)
+    monkeypatch.setattr(output, "PART", mmap.PAGESIZE)
+    monkeypatch.setattr(output, "_FLUSH", 1000)
     if direct:
-        monkeypatch.setattr(write._Disk, "write", fail)
+        monkeypatch.setattr(Disk, "write", fail)
     else:
-        monkeypatch.setattr(write._Disk, "_set_direct", lambda *_: None)
-        monkeypatch.setattr(write, "_sync_data", fail)
+        monkeypatch.setattr(Disk, "_set_direct", lambda *_: None)
+        monkeypatch.setattr(output, "_sync_data", fail)
     with pytest.raises(OSError, match="Input/output error"):
         write_file(tmp_path / "out.gguf", plan.header([]), plan, ignore)
     assert len(calls) >= 2
@@ -191,19 +192,19 @@ def test_the_same_file_whatever_way_it_takes_to_the_disk(
 ) -> None:
     plan = plan_in(tmp_path)
     write_file(tmp_path / "expected.gguf", plan.header([]), plan, ignore)
-    monkeypatch.setattr(write, "_PART", 4 * mmap.PAGESIZE)
+    monkeypatch.setattr(output, "PART", 4 * mmap.PAGESIZE)
     if way == "through the system's memory":
-        monkeypatch.setattr(write._Disk, "_set_direct", lambda *_: None)
-    real = write._Disk._append
+        monkeypatch.setattr(Disk, "_set_direct", lambda *_: None)
+    real = Disk._append
     refusals = []
 
-    def append(disk: write._Disk, part: memoryview) -> int:
+    def append(disk: Disk, part: memoryview) -> int:
         if way == "refused when it is written" and disk._is_direct:
             refusals.append(True)
             raise OSError(errno.EINVAL, "Invalid argument")
         return real(disk, part[:1000] if way == "in bits" and not disk._is_direct else part)
 
-    monkeypatch.setattr(write._Disk, "_append", append)
+    monkeypatch.setattr(Disk, "_append", append)
     write_file(tmp_path / "out.gguf", plan.header([]), plan, ignore)
     assert len(refusals) <= 1
     assert (tmp_path / "out.gguf").read_bytes() == (tmp_path / "expected.gguf").read_bytes()
