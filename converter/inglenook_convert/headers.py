@@ -51,6 +51,16 @@ class StoredTensor:
 
 
 @dataclass(frozen=True, slots=True)
+class ArrayInfo:
+    """An array in a GGUF header: `count` elements, whose bytes are [start, end) of the file."""
+
+    kind: ValueType
+    count: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class GgufSummary:
     """What a GGUF header says. `tensor_bytes` without padding; `values` has the metadata's scalars and short strings.
 
@@ -68,6 +78,7 @@ class GgufSummary:
     parts: int = 1
     tensors: tuple[TensorInfo, ...] = field(default=(), repr=False)
     values: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    arrays: Mapping[str, ArrayInfo] = field(default_factory=dict, repr=False)
 
 
 def file_size(path: Path) -> int:
@@ -198,6 +209,7 @@ class _Gguf:
         self._buffer = b""
         self._start = 0  # the buffer's place in the file
         self._at = 0  # the place in the buffer
+        self._arrays: dict[str, ArrayInfo] = {}
 
     def summary(self) -> GgufSummary:
         version, n_tensors, n_keys = self._preamble()
@@ -224,6 +236,7 @@ class _Gguf:
             parts=parts if type(parts) is int and parts > 0 else 1,
             tensors=tensors,
             values=values,
+            arrays=self._arrays,
         )
 
     def _preamble(self) -> tuple[int, int, int]:
@@ -274,10 +287,12 @@ class _Gguf:
         count = self._number(ValueType.UINT64)
         if kind is ValueType.ARRAY:
             raise self._wrong(f"the key {shown(key)} has an array of arrays")
+        start = self._start + self._at
         if kind is ValueType.STRING:
             self._skip_strings(count)
         else:
             self._skip(count * gguf.SCALARS[kind].size)
+        self._arrays[key] = ArrayInfo(kind, count, start, self._start + self._at)
 
     def _skip_strings(self, count: int) -> None:
         """Passes over `count` strings. Each is only looked at for its length: the vocabulary has 650,000."""
