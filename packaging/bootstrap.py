@@ -22,7 +22,7 @@ import o200k
 import oracles
 from setup_console import SetupError, Step, errors_in, parse_pip_line, run_logged
 from setup_llama import Machine, Wheels, build_flags, compiler_flags, this_machine
-from setup_system import install, missing_packages, require_venv
+from setup_system import install, missing_packages, missing_tools, require_venv
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -106,6 +106,7 @@ class Setup:
         self._venv_key = key_of(str(VENV), sys.version, sys.base_prefix)
         self._packages_key = key_of(self._venv_key, self._pyproject, self._wheel_key())
         self._system_key = key_of(self._venv_key, own)
+        self._system_step = "test system" if tests else "system"
 
     def _wheel_key(self) -> str:
         return key_of(
@@ -121,7 +122,7 @@ class Setup:
             and self._stamps.current("venv", self._venv_key)
             and self._stamps.current("packages", self._packages_key)
             and (not self._tests or self._stamps.current("test packages", self._packages_key))
-            and (not sys.platform.startswith("linux") or self._stamps.current("system", self._system_key))
+            and (not sys.platform.startswith("linux") or self._stamps.current(self._system_step, self._system_key))
         )
 
     def run(self) -> None:
@@ -160,13 +161,13 @@ class Setup:
         self._stamps.set("venv", self._venv_key)
 
     def _system(self) -> None:
-        if self._stamps.current("system", self._system_key):
+        if self._stamps.current(self._system_step, self._system_key):
             return
-        packages = missing_packages()
+        packages = missing_packages() + (missing_tools() if self._tests else [])
         if packages and not install(packages, LOG):
             print("Going on: the terminal works without them, the window may not open.", flush=True)
             return
-        self._stamps.set("system", self._system_key)
+        self._stamps.set(self._system_step, self._system_key)
 
     def _packages(self) -> None:
         step = "test packages" if self._tests else "packages"

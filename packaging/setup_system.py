@@ -42,6 +42,7 @@ QT_LIBRARIES = (
     ("libxkbcommon.so.0", "libxkbcommon0"),
     ("libxkbcommon-x11.so.0", "libxkbcommon-x11-0"),
 )
+TEST_TOOLS = ("strace",)  # programs that only tests use, in the packages of the same names
 ENGINE_LIBRARIES = (("libgomp.so.1", "libgomp1"),)
 _FONTS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.fonts", "~/.local/share/fonts")
 
@@ -76,6 +77,13 @@ def missing_packages(
     if not font():
         packages.add("fonts-dejavu-core")
     return sorted(packages)
+
+
+def missing_tools(found: Callable[[str], object] = shutil.which) -> list[str]:
+    """Debian packages of programs that the tests use and that are not here; empty on systems other than Linux."""
+    if not sys.platform.startswith("linux"):
+        return []
+    return [tool for tool in TEST_TOOLS if not found(tool)]
 
 
 def typed_line(packages: Sequence[str]) -> str:

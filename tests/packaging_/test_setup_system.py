@@ -8,7 +8,7 @@ import pytest
 
 import setup_system
 from setup_console import SetupError
-from setup_system import QT_LIBRARIES, loads, missing_packages, typed_line
+from setup_system import QT_LIBRARIES, loads, missing_packages, missing_tools, typed_line
 
 LIBRARIES = (("libA.so.1", "liba1"), ("libB.so.2", "libb2"), ("libB-extra.so.2", "libb2"))
 
@@ -77,3 +77,9 @@ class TestWithoutRights:
         with pytest.raises(SetupError, match="virtual environments"):
             setup_system.require_venv(tmp_path / "log")
         assert "-venv" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Debian's packages")
+def test_programs_that_only_tests_use() -> None:
+    assert missing_tools(found=lambda name: None) == ["strace"]
+    assert missing_tools(found=lambda name: name) == []
