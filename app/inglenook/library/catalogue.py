@@ -44,6 +44,8 @@ class Entry:
     format: Format
     files: tuple[CatalogueFile, ...]
     recommended: bool = False
+    layers: int = 24
+    experts: int = 32
 
     @property
     def size(self) -> int:
@@ -119,6 +121,8 @@ GPT_OSS_120B = Entry(
             "582bd40f6886200101f4c4ed9f25f3fe80cc14c86e9e2b37746cd8904a0c622d",
         ),
     ),
+    layers=36,
+    experts=128,
 )
 GPT_OSS_120B_SPLIT = Entry(
     "gpt-oss-120b-split",
@@ -145,6 +149,8 @@ GPT_OSS_120B_SPLIT = Entry(
             "66dca81040933f5a49177e82c479c51319cefb83bd22dad9f06dad45e25f1463",
         ),
     ),
+    layers=36,
+    experts=128,
 )
 GPT_OSS_20B_ORIGINAL = Entry(
     "gpt-oss-20b-original",

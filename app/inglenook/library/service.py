@@ -99,6 +99,11 @@ class ModelService:
 
     # -- for chat (core.inference.ModelSource) --
 
+    def known(self) -> ModelSpec | None:
+        """See `ModelSource.known`."""
+        file = self._file
+        return self._spec(file) if file is not None else None
+
     def spec(self, cancelled: Callable[[], bool]) -> ModelSpec:
         """See `ModelSource.spec`."""
         if self._status.state in (ModelState.NONE, ModelState.FAILED):

@@ -1,13 +1,15 @@
-"""What a chat without messages shows: a greeting, and questions to begin with."""
+"""What a chat without messages shows: a greeting and questions; with the demo model, how to get a real one."""
 
 from __future__ import annotations
 
 from functools import partial
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtGui import QHideEvent, QShowEvent
+from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from inglenook.core.i18n import N_, tr
+from inglenook.ui.panels.get_model import GetModelCard
 from inglenook.ui.theme import COLUMN, SPACE
 
 PROMPTS = (
@@ -19,21 +21,21 @@ PROMPTS = (
 
 
 class EmptyState(QWidget):
-    """Emits `prompt_chosen` with the words of the question that was pressed."""
+    """Emits `prompt_chosen` with the words of the question that was pressed.
+
+    `offering_changed` says whether the card about the model can be seen.
+    """
 
     prompt_chosen = Signal(str)
+    offering_changed = Signal(bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("emptyState")
-        greeting = QLabel(tr(N_("What would you like to talk about?")))
-        greeting.setProperty("role", "greeting")
-        greeting.setAlignment(Qt.AlignmentFlag.AlignHCenter)
-        greeting.setWordWrap(True)
-        promise = QLabel(tr(N_("Everything stays on this computer.")))
-        promise.setProperty("role", "muted")
-        promise.setAlignment(Qt.AlignmentFlag.AlignHCenter)
-        promise.setWordWrap(True)
+        self._offering = False
+        self._greeting = _centred("greeting")
+        self._promise = _centred("muted")
+        self.card = GetModelCard()
         prompts = QGridLayout()
         prompts.setSpacing(SPACE.s)
         for number, prompt in enumerate(PROMPTS):
@@ -45,7 +47,8 @@ class EmptyState(QWidget):
             prompts.addWidget(button, number // 2, number % 2)
         inside = QWidget()
         inside.setMaximumWidth(COLUMN)
-        row = QHBoxLayout(self)
+        page = QWidget()
+        row = QHBoxLayout(page)
         row.setContentsMargins(SPACE.xl, SPACE.l, SPACE.xl, SPACE.l)
         row.addStretch(1)
         row.addWidget(inside, 1000)
@@ -54,11 +57,54 @@ class EmptyState(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(SPACE.xs)
         column.addStretch(3)
-        column.addWidget(greeting)
-        column.addWidget(promise)
-        column.addSpacing(SPACE.xl)
+        column.addWidget(self.card)
+        column.addSpacing(SPACE.m)
+        column.addWidget(self._greeting)
+        column.addWidget(self._promise)
+        column.addSpacing(SPACE.l)
         column.addLayout(prompts)
         column.addStretch(4)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scroll.setWidget(page)
+        scroll.viewport().setAutoFillBackground(False)
+        page.setAutoFillBackground(False)  # the scroll area has set it
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll)
+        self.set_offering(False)
+
+    def set_offering(self, offering: bool) -> None:
+        """Whether the card is shown, with the questions as a way to try the demo model meanwhile."""
+        self._offering = offering
+        self.card.setVisible(offering)
+        self._greeting.setVisible(not offering)
+        self._greeting.setText(tr(N_("What would you like to talk about?")))
+        self._promise.setText(
+            tr(N_("Meanwhile, try the small demo model:")) if offering else tr(N_("Everything stays on this computer."))
+        )
+        self.offering_changed.emit(offering and self.isVisible())
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """See `offering_changed`."""
+        super().showEvent(event)
+        self.offering_changed.emit(self._offering)
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        """See `offering_changed`."""
+        super().hideEvent(event)
+        self.offering_changed.emit(False)
 
     def _choose(self, prompt: str) -> None:
         self.prompt_chosen.emit(prompt)
+
+
+def _centred(role: str) -> QLabel:
+    label = QLabel()
+    label.setProperty("role", role)
+    label.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+    label.setWordWrap(True)
+    return label

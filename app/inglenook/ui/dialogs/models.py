@@ -1,0 +1,296 @@
+"""The models: those that are here, whoever brought them, and those to get."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QIcon
+from PySide6.QtWidgets import (
+    QApplication,
+    QDialog,
+    QDialogButtonBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from inglenook.core.fitting import gigabytes
+from inglenook.core.i18n import N_, tr
+from inglenook.library.catalogue import Format
+from inglenook.library.downloads import State
+from inglenook.library.found import Found
+from inglenook.library.shelf import OWN, Offer, ShelfStatus
+from inglenook.ui import model_words
+from inglenook.ui.panels.download import DownloadRow
+from inglenook.ui.theme import SPACE, Theme
+from inglenook.ui.widgets.toast import Toast
+
+
+class ModelsDialog(QDialog):
+    """Shows a `ShelfStatus`; says what the user wants with keys, paths and `Found`s."""
+
+    get_requested = Signal(str)
+    pause_requested = Signal(str)
+    cancel_requested = Signal(str)
+    use_requested = Signal(Path)
+    demo_requested = Signal()
+    delete_requested = Signal(object)  # Found
+    choose_requested = Signal()
+
+    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._theme = theme
+        self._rows: dict[str, ModelRow] = {}
+        self.setWindowTitle(tr(N_("Models")))
+        self.setObjectName("models")
+        page = QWidget()
+        column = QVBoxLayout(page)
+        column.setContentsMargins(SPACE.xl, SPACE.l, SPACE.xl, SPACE.l)
+        column.setSpacing(SPACE.s)
+        self._here = _section(column, tr(N_("On this computer")))
+        self._looking = QLabel(tr(N_("Looking into the folders of other programs…")))
+        self._looking.setProperty("role", "small")
+        column.addWidget(self._looking)
+        column.addSpacing(SPACE.l)
+        self._offers = _section(column, tr(N_("To get")))
+        column.addStretch(1)
+        self._scroll = QScrollArea()
+        self._scroll.setWidgetResizable(True)
+        self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._scroll.setWidget(page)
+        self._disk = QLabel()
+        self._disk.setProperty("role", "small")
+        self._disk.setTextFormat(Qt.TextFormat.PlainText)
+        self._disk.setWordWrap(True)
+        foot = QWidget()
+        row = QHBoxLayout(foot)
+        row.setContentsMargins(SPACE.xl, SPACE.m, SPACE.xl, SPACE.m)
+        row.setSpacing(SPACE.m)
+        row.addWidget(self._disk, 1)
+        choose = QPushButton(tr(N_("Choose a &file…")))
+        choose.setAccessibleName(tr(N_("Choose a file")))
+        choose.setAutoDefault(False)
+        choose.clicked.connect(self.choose_requested)
+        row.addWidget(choose)
+        row.addWidget(self._close_buttons())
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.setSpacing(0)
+        outer.addWidget(self._scroll, 1)
+        outer.addWidget(_line())
+        outer.addWidget(foot)
+        self.toast = Toast(self, foot)
+        self._demo = self._row("demo")
+        self._here.addWidget(self._demo)
+        self._demo.act.connect(self.demo_requested)
+        self._focused = False
+        self.resize(680, 640)
+
+    def show_shelf(self, status: ShelfStatus) -> None:
+        """Shows it. Rows stay the same widgets, so that the focus stays where it is."""
+        self._demo.show_demo(in_use=not status.chosen)
+        here = [(f"here {one.path}", one) for one in status.here]
+        offers = [(f"offer {o.entry.key}", o) for o in status.offers if not (o.path and o.entry.format is Format.GGUF)]
+        self._drop({"demo"} | {key for key, _ in here} | {key for key, _ in offers})
+        for number, (key, one) in enumerate(here):
+            row = self._placed(self._here, key, number + 1)
+            row.show_found(one, in_use=str(one.path) == status.chosen)
+        for number, (key, offer) in enumerate(offers):
+            self._placed(self._offers, key, number).show_offer(offer, status.free)
+        if not self._focused and offers:
+            self._focused = True
+            self._placed(self._offers, offers[0][0], 0).take_focus()
+        self._looking.setVisible(status.looking)
+        used = sum(one.size for one in status.here if one.owner == OWN)
+        if status.free >= 0:
+            words = N_("Models take {used} in {folder}; {free} are free.")
+            self._disk.setText(tr(words, used=gigabytes(used), free=gigabytes(status.free), folder=status.folder))
+
+    def row(self, key: str) -> ModelRow:
+        """The row "demo", "here PATH" or "offer KEY"."""
+        return self._rows[key]
+
+    def _row(self, key: str) -> ModelRow:
+        row = self._rows[key] = ModelRow()
+        row.get.connect(self.get_requested)
+        row.pause.connect(self.pause_requested)
+        row.cancel.connect(self.cancel_requested)
+        row.use.connect(self.use_requested)
+        row.delete.connect(self.delete_requested)
+        return row
+
+    def _placed(self, layout: QVBoxLayout, key: str, number: int) -> ModelRow:
+        row = self._rows.get(key) or self._row(key)
+        if layout.indexOf(row) != number:
+            layout.insertWidget(number, row)
+            row.show()  # now, so that it can be given the focus
+        return row
+
+    def _drop(self, kept: Iterable[str]) -> None:
+        for key in set(self._rows) - set(kept):
+            row = self._rows.pop(key)
+            if row.isAncestorOf(self.focusWidget() or self):
+                self._scroll.setFocus()
+            row.hide()
+            row.deleteLater()
+
+    def _close_buttons(self) -> QDialogButtonBox:
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        close = buttons.button(QDialogButtonBox.StandardButton.Close)
+        close.setText(tr(N_("&Close")))
+        close.setAccessibleName(tr(N_("Close")))
+        close.setIcon(QIcon())
+        close.setAutoDefault(False)
+        buttons.rejected.connect(self.reject)
+        return buttons
+
+
+class ModelRow(QFrame):
+    """One model: its name, what there is to know, what can be done."""
+
+    act = Signal()
+    get = Signal(str)
+    pause = Signal(str)
+    cancel = Signal(str)
+    use = Signal(Path)
+    delete = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("card")
+        self._key = ""
+        self._found: Found | None = None
+        self._title = QLabel()
+        self._title.setProperty("role", "title")
+        self._about = QLabel()
+        self._about.setProperty("role", "small")
+        for label in (self._title, self._about):
+            label.setTextFormat(Qt.TextFormat.PlainText)
+            label.setWordWrap(True)
+        self.button = QPushButton()
+        self.remove = QPushButton(tr(N_("Delete")))
+        for button in (self.button, self.remove):
+            button.setCursor(Qt.CursorShape.PointingHandCursor)
+            button.setAutoDefault(False)
+        self.button.clicked.connect(self._act)
+        self.remove.clicked.connect(lambda: self.delete.emit(self._found))
+        self.remove.hide()
+        self.progress = DownloadRow()
+        self.progress.pause_requested.connect(lambda: self.pause.emit(self._key))
+        self.progress.resume_requested.connect(lambda: self.get.emit(self._key))
+        self.progress.cancel_requested.connect(lambda: self.cancel.emit(self._key))
+        self.progress.hide()
+        words = QVBoxLayout()
+        words.setSpacing(2)
+        words.addWidget(self._title)
+        words.addWidget(self._about)
+        top = QHBoxLayout()
+        top.setSpacing(SPACE.s)
+        top.addLayout(words, 1)
+        top.addWidget(self.button)
+        top.addWidget(self.remove)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(SPACE.m, SPACE.m, SPACE.m, SPACE.m)
+        column.setSpacing(SPACE.s)
+        column.addLayout(top)
+        column.addWidget(self.progress)
+
+    def take_focus(self) -> None:
+        """Gives the keyboard to what can be done first."""
+        (self.progress.go if not self.progress.isHidden() else self.button).setFocus()
+
+    def about(self) -> str:
+        """What it says below the name."""
+        return self._about.text()
+
+    def show_demo(self, *, in_use: bool) -> None:
+        """The model that comes with the program."""
+        self._say(tr(N_("Demo model")), [tr(N_("Comes with Inglenook: small and quick, and knows little."))])
+        self._offer_use(in_use, usable=True)
+
+    def show_found(self, found: Found, *, in_use: bool) -> None:
+        """A model that is here."""
+        self._found = found
+        lines = [f"{gigabytes(found.size)} · {found.owner or tr(N_('A file that you chose'))}", str(found.path)]
+        if found.problem is not None:
+            lines = [found.owner, str(found.path), found.problem.text()]
+        elif found.owner not in (OWN, ""):
+            lines[0] = tr(N_("{size} · from {owner}, used where it is"), size=gigabytes(found.size), owner=found.owner)
+        self._say(found.title, lines)
+        self._offer_use(in_use, usable=found.problem is None)
+        own = found.owner == OWN
+        self.remove.setVisible(own)
+        self.remove.setEnabled(not in_use)
+        self.remove.setAccessibleName(tr(N_("Delete {title}"), title=found.title))
+
+    def show_offer(self, offer: Offer, free: int) -> None:
+        """A model of the catalogue."""
+        entry, download = offer.entry, offer.download
+        self._key = entry.key
+        title = tr(entry.title)
+        facts = [gigabytes(entry.size), entry.licence]
+        if entry.recommended:
+            facts.insert(0, tr(N_("Recommended")))
+        lines = [f"{' · '.join(facts)} · {tr(entry.note)}", model_words.fit(offer.fit)]
+        if offer.path is not None:
+            lines.append(tr(N_("It is here: {path}. inglenook-convert makes a model of it."), path=offer.path))
+        elif download is None and 0 <= free < entry.size:
+            lines.append(model_words.disk(offer, free))
+        self._say(title, lines)
+        running = download is not None and download.state is not State.FINISHED
+        had_focus = QApplication.focusWidget() in (self.button, self.progress.go, self.progress.cancel)
+        if download is not None:
+            self.progress.show_download(download)
+        changed = self.progress.isHidden() == running
+        self.progress.setVisible(running)
+        self.button.setVisible(not running and offer.path is None)
+        self.button.setText(tr(N_("Get")))
+        self.button.setAccessibleName(tr(N_("Get {title}"), title=title))
+        if changed and had_focus:
+            (self.progress.go if running else self.button).setFocus()
+
+    def _say(self, title: str, lines: list[str]) -> None:
+        self._title.setText(title)
+        self._about.setText("\n".join(line for line in lines if line))
+        self.setAccessibleName(title)
+        self.setAccessibleDescription(self._about.text())
+
+    def _offer_use(self, in_use: bool, *, usable: bool) -> None:
+        words = tr(N_("In use")) if in_use else tr(N_("Use"))
+        self.button.setText(words)
+        self.button.setEnabled(usable and not in_use)
+        self.button.setVisible(usable or in_use)
+        name = N_("{title} is in use") if in_use else N_("Use {title}")
+        self.button.setAccessibleName(tr(name, title=self._title.text()))
+
+    def _act(self) -> None:
+        if self._key:
+            self.get.emit(self._key)
+        elif self._found is not None:
+            self.use.emit(self._found.path)
+        else:
+            self.act.emit()
+
+
+def _section(column: QVBoxLayout, title: str) -> QVBoxLayout:
+    heading = QLabel(title)
+    heading.setProperty("role", "section")
+    column.addWidget(heading)
+    inside = QVBoxLayout()
+    inside.setSpacing(SPACE.s)
+    column.addLayout(inside)
+    return inside
+
+
+def _line() -> QFrame:
+    line = QFrame()
+    line.setProperty("role", "line")
+    line.setFixedHeight(1)
+    return line

@@ -1,0 +1,74 @@
+"""A shelf whose state a test sets, and which keeps what it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from inglenook.library.catalogue import ENTRIES, GPT_OSS_20B
+from inglenook.library.downloads import DownloadStatus, State
+from inglenook.library.found import Found
+from inglenook.library.shelf import Offer, ShelfEvent, ShelfStatus
+
+
+class MemoryShelf:
+    def __init__(self) -> None:
+        self.listeners: list[Callable[[ShelfEvent], None]] = []
+        self.calls: list[tuple[object, ...]] = []
+        self.now = ShelfStatus(
+            tuple(Offer(entry) for entry in ENTRIES), free=50_000_000_000, folder=Path("/models"), source="hub.test"
+        )
+
+    # -- as the window uses it --
+
+    def status(self) -> ShelfStatus:
+        return self.now
+
+    def subscribe(self, listener: Callable[[ShelfEvent], None]) -> Callable[[], None]:
+        self.listeners.append(listener)
+        return lambda: self.listeners.remove(listener)
+
+    def refresh(self) -> None:
+        self.calls.append(("refresh",))
+
+    def get(self, key: str) -> None:
+        self.calls.append(("get", key))
+
+    def pause(self, key: str) -> None:
+        self.calls.append(("pause", key))
+
+    def cancel(self, key: str) -> None:
+        self.calls.append(("cancel", key))
+
+    def delete(self, model: Found) -> None:
+        self.calls.append(("delete", model))
+
+    def undo_delete(self) -> None:
+        self.calls.append(("undo_delete",))
+
+    def read_traffic(self) -> None:
+        self.calls.append(("read_traffic",))
+
+    # -- as a test uses it --
+
+    def emit(self, event: ShelfEvent) -> None:
+        if isinstance(event, ShelfStatus):
+            self.now = event
+        for listener in tuple(self.listeners):
+            listener(event)
+
+    def change(self, **changes: Any) -> None:
+        self.emit(replace(self.now, **changes))
+
+    def download(self, state: State | None, key: str = GPT_OSS_20B.key, **changes: Any) -> None:
+        """The download of an entry is so; None: there is none."""
+        offers = []
+        for offer in self.now.offers:
+            if offer.entry.key == key:
+                total = offer.entry.size
+                status = DownloadStatus("id", offer.entry.title, state or State.RUNNING, 3_000_000_000, total, ())
+                offer = replace(offer, download=replace(status, **changes) if state is not None else None)
+            offers.append(offer)
+        self.change(offers=tuple(offers))
