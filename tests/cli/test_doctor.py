@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import psutil
 import pytest
@@ -46,6 +47,7 @@ def test_json(program: Program, environment: dict[str, str]) -> None:
     assert found["engine"]["devices"]
     assert found["memory"]["total_bytes"] == psutil.virtual_memory().total
     assert found["model"] == {"file": None, "present": None}
+    assert found["plan"] is None
     assert all(path.startswith(environment["INGLENOOK_HOME"] + os.sep) for path in found["paths"].values())
 
 
@@ -56,3 +58,26 @@ def test_text(program: Program) -> None:
     assert rows["llama-cpp-python"] == "0.3.36"
     assert rows["Model"] == "Demo model"
     assert rows["Memory"].endswith("GB")
+
+
+def test_plan_of_a_model(program: Program, demo_gguf: Path) -> None:
+    """The same as JSON and in words."""
+    done = program("doctor", "--json", "--model", demo_gguf)
+    assert (done.returncode, done.stderr) == (0, "")
+    plan = json.loads(done.stdout)["plan"]
+    (use,) = plan["uses"]
+    assert use["device"] == "CPU"
+    assert demo_gguf.stat().st_size / 2 < use["weights"] < demo_gguf.stat().st_size
+    assert min(use["cache"], use["compute"], use["output"]) > 0
+    done = program("doctor", "--model", demo_gguf)
+    rows = [(line[:22].strip(), line[23:].strip()) for line in done.stdout.splitlines()]
+    assert ("Context window", f"{plan['choice']['n_ctx']} (f16)") in rows
+    assert ("Plan", plan["why"]) in rows
+    assert "compute buffers" in dict(rows)["Memory of CPU"]
+
+
+def test_no_plan_for_what_is_no_model(program: Program, spoiled: dict[str, Path]) -> None:
+    done = program("doctor", "--model", spoiled["other"])
+    assert done.returncode == 0
+    rows = {line[:22].strip(): line[23:].strip() for line in done.stdout.splitlines()}
+    assert rows["Plan"].endswith("Inglenook runs gpt-oss models only.")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from inglenook.engine.cache import PrefixCache, common_prefix
+from inglenook.engine.cache import LOW, PrefixCache, common_prefix
 from inglenook.engine.llama import Context, DecodeError, Model
 
 BATCH = 32  # with it the window's cache has 256 cells, so that it forgets soon
@@ -214,3 +214,35 @@ def test_cache_that_lost_step_is_emptied(bench: Bench):
 )
 def test_common_prefix(a: list[int], b: list[int], length: int):
     assert common_prefix(a, b) == length
+
+
+def test_checkpoints_make_room_when_memory_is_short(random_llama: Model):
+    """They shrink to what there is, the latest stays, and come back when there is room again."""
+    free = 3 * LOW
+    context = Context(random_llama, 1024, 1)
+    cache = PrefixCache(context, random_llama.n_swa, available=lambda: free)
+    size = 0
+
+    def fill() -> None:
+        nonlocal size
+        for _ in range(10):
+            token = len(cache) % 200 + 1
+            context.decode([token], len(cache))
+            cache.append(token)
+            cache.checkpoint()
+            size = max(size, len(context.save_window()))
+
+    fill()
+    assert cache.checkpoint_bytes > 5 * size
+    free = LOW - cache.checkpoint_bytes + 3 * size  # what is lacking is to come from the checkpoints
+    prompt = [*cache.tokens, 1]
+    assert cache.reuse(prompt) == len(prompt) - 1
+    assert 2 * size < cache.checkpoint_bytes <= 3 * size
+    free = 0
+    cache.reuse(prompt)
+    assert 0 < cache.checkpoint_bytes <= size
+    free = 3 * LOW
+    cache.reuse(prompt)
+    fill()
+    assert cache.checkpoint_bytes > 5 * size
+    context.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +14,15 @@ from tests.engine.conftest import engines, wait_until
 
 from inglenook.core.errors import UserError
 from inglenook.core.events import EngineEvent, Finished, Loading, Prefill, StopReason, Tokens
-from inglenook.core.inference import EngineState, EngineStatus, GenerateRequest, Generation, ModelSpec, Sampling
+from inglenook.core.inference import (
+    Counts,
+    EngineState,
+    EngineStatus,
+    GenerateRequest,
+    Generation,
+    ModelSpec,
+    Sampling,
+)
 from inglenook.core.prompt import Ids, Special, Text
 from inglenook.engine import llama
 from inglenook.engine.client import EngineClient
@@ -259,6 +268,16 @@ def test_count_without_a_loaded_model(client: EngineClient, random_spec: ModelSp
         client.count(ModelSpec("/nowhere.gguf"), PROMPT)
     with pytest.raises(UserError, match="nonsense"):
         client.count(random_spec, (Special("<|nonsense|>"),))
+
+
+def test_counts_of_many_texts_with_the_vocabulary_and_the_window(client: EngineClient, random_spec: ModelSpec):
+    texts = (PROMPT, (), (Text("a"),))
+    unloaded = client.counts(random_spec, texts)
+    assert client.status().model is None
+    info = client.model_info(random_spec)
+    assert client.counts(random_spec, texts) == unloaded
+    assert unloaded == Counts((28, 0, 1), info.vocabulary, info.n_ctx)
+    assert client.counts(replace(random_spec, n_ctx=512), ()).n_ctx == 512
 
 
 def test_large_prompt_does_not_block_the_sender(client: EngineClient, random_spec: ModelSpec):

@@ -29,9 +29,7 @@ def test_no_mutated_file_ends_the_process(demo_gguf: Path) -> None:
     assert result["ways"]["ran"] > COUNT // 20
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("gpt-oss.expert_count", 0), ("gpt-oss.expert_used_count", 33)]
-)
+@pytest.mark.parametrize(("key", "value"), [("gpt-oss.expert_count", 0), ("gpt-oss.expert_used_count", 33)])
 def test_what_would_end_it_is_refused(demo_gguf: Path, tmp_path: Path, key: str, value: int) -> None:
     """The control: without our check, llama.cpp aborts."""
     script = (

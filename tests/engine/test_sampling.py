@@ -138,3 +138,87 @@ def test_logits_that_are_no_numbers_give_a_token():
     with np.errstate(invalid="ignore"):
         assert 0 <= Sampler(Sampling(), 1000).pick(logits) < 1000
         assert 0 <= Sampler(Sampling(0.0), 1000).pick(logits) < 1000
+
+
+class Only:
+    """Allows what `mask` has; counts what it is asked."""
+
+    def __init__(self, mask) -> None:
+        self.mask = mask
+        self.asked = 0
+
+    def allows(self, token: int) -> bool:
+        return bool(self.mask[token])
+
+    def allowed(self, tokens):
+        self.asked += tokens.size
+        return self.mask[tokens]
+
+
+def constrained(logits, mask, sampling: Sampling):
+    """What is allowed within the cuts, with the probabilities that it has without the rest; or the likeliest."""
+    kept = np.where(mask, expected(logits, sampling), 0.0)
+    if not kept.any():
+        kept[np.where(mask, logits, -np.inf).argmax()] = 1.0
+    return kept / kept.sum()
+
+
+@pytest.mark.parametrize("sampling", [Sampling(seed=3), Sampling(0.7, top_p=0.8, top_k=40, seed=5)], ids=str)
+@pytest.mark.parametrize("allowed", ["half", "few", "unlikely", "after many that are not"])
+def test_exact_among_what_is_allowed(sampling: Sampling, allowed: str):
+    n = 300
+    logits = random_logits(n)
+    order = np.argsort(-logits)
+    mask = np.zeros(n, np.bool_)
+    few = {"few": order[[3, 7, 50]], "unlikely": order[-20:], "after many that are not": order[100:]}
+    mask[few.get(allowed, order[::2])] = True
+    sampler, rule = Sampler(sampling, n), Only(mask)
+    counts = np.bincount([sampler.pick(logits, rule) for _ in range(1500)], minlength=n).astype(float)
+    wanted = constrained(logits, mask, sampling)
+    assert counts[wanted == 0].sum() == 0
+    known = wanted > 0
+    if known.sum() > 1:
+        statistic, bound = chi_square(counts[known], wanted[known])
+        assert statistic < bound
+        if allowed == "half":  # the control: what is nearly right is noticed
+            shifted = wanted[known] ** 1.3
+            statistic, bound = chi_square(counts[known], shifted / shifted.sum())
+            assert statistic > bound
+
+
+def test_the_likeliest_that_is_allowed_at_temperature_0():
+    logits = random_logits(20_000)
+    order = np.argsort(-logits)
+    for best in (0, 1, 50, 5000, 19_999):
+        mask = np.zeros(20_000, np.bool_)
+        mask[order[best:]] = True
+        assert Sampler(Sampling(0.0), 20_000).pick(logits, Only(mask)) == order[best]
+
+
+def test_all_are_asked_about_only_when_the_likeliest_are_refused():
+    n = 20_000
+    logits = random_logits(n)
+    order = np.argsort(-logits)
+    mask = np.ones(n, np.bool_)
+    rule, sampler = Only(mask), Sampler(Sampling(seed=1), n)
+    for _ in range(200):
+        sampler.pick(logits, rule)
+    assert rule.asked == 0
+    logits = logits.copy()
+    logits[order[:500]] += 30
+    mask[order[:500]] = False
+    for _ in range(50):
+        assert mask[sampler.pick(logits, rule)]
+    assert 0 < rule.asked < 50 * n
+
+
+def test_what_is_allowed_may_have_no_weight_at_all():
+    logits = np.full(1000, -200.0, np.float32)
+    logits[:900] = 0.0
+    mask = np.zeros(1000, np.bool_)
+    mask[950:] = True
+    for sampling in (Sampling(seed=1), Sampling(top_p=0.5, seed=1), Sampling(0.0)):
+        picked = {Sampler(sampling, 1000).pick(logits, Only(mask)) for _ in range(5)}
+        assert picked <= set(range(950, 1000))
+    with pytest.raises(ValueError, match="nothing"):
+        Sampler(Sampling(), 1000).pick(logits, Only(np.zeros(1000, np.bool_)))

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from inglenook.core.inference import ModelSpec
-from inglenook.engine.protocol import Ahead, Count, Load
+from inglenook.engine.protocol import Ahead, Count, Inject, Load
 from inglenook.engine.schedule import ClientLine, Job, Schedule
 
 MODEL = ModelSpec("x")
@@ -75,6 +75,19 @@ def test_cancel_of_waiting_jobs_gives_them_back(schedule: Schedule, interrupts: 
     assert not schedule.has_counts
     assert schedule.next() is other
     assert interrupts == [False]
+
+
+def test_what_is_put_in_is_for_the_running_job_alone(schedule: Schedule):
+    a, b = line(), line()
+    running, waiting = add(schedule, a, 1), add(schedule, a, 2)
+    schedule.inject(a, Inject(1, (), 0))
+    assert running.injection is None, "it has not begun"
+    assert schedule.next() is running
+    for client, number in ((b, 1), (a, 2)):
+        schedule.inject(client, Inject(number, (), 0))
+    assert running.injection is waiting.injection is None
+    schedule.inject(a, Inject(1, (), 7))
+    assert running.injection == Inject(1, (), 7)
 
 
 def ahead(schedule: Schedule, client: ClientLine, number: int) -> Job:

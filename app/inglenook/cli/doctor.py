@@ -16,9 +16,12 @@ from typing import Any
 
 from inglenook.cli.services import Services
 from inglenook.cli.terminal import harmless
-from inglenook.core.errors import UserError
+from inglenook.core.errors import ErrorInfo, UserError
+from inglenook.core.fitting import parts
 from inglenook.core.i18n import N_, tr
-from inglenook.core.settings import MODEL_FILE
+from inglenook.core.inference import ModelSpec
+from inglenook.core.memory import Use
+from inglenook.core.settings import CONTEXT, GPU, MODEL_FILE
 from inglenook.engine.client import describe
 
 PACKAGES = ("inglenook", "llama-cpp-python", "PySide6-Essentials", "numpy")
@@ -82,35 +85,53 @@ def versions() -> dict[str, str]:
     return found
 
 
-def examine(services: Services) -> dict[str, Any]:
-    """Everything, as JSON has it."""
+def examine(services: Services, model: Path | None = None) -> dict[str, Any]:
+    """Everything, as JSON has it; the plan is that of `model`, or of the file in the settings."""
     total, available = memory() or (None, None)
     paths = services.paths
-    chosen = services.settings.get(MODEL_FILE)
+    chosen = str(model or services.settings.get(MODEL_FILE))
+    spec = None
+    if chosen and Path(chosen).is_file():
+        spec = ModelSpec(chosen, services.settings.get(CONTEXT), -1 if services.settings.get(GPU) else 0)
+    engine = _engine(spec)
+    plan = engine.pop("plan", None)
     return {
         "system": platform.platform(),
         "machine": platform.machine(),
         "python": {"version": platform.python_version(), "executable": sys.executable},
         "versions": versions(),
         "qt": importlib.util.find_spec("PySide6") is not None,
-        "engine": _engine(),
+        "engine": engine,
         "memory": {"total_bytes": total, "available_bytes": available},
         "model": {"file": chosen or None, "present": Path(chosen).is_file() if chosen else None},
+        "plan": plan and _in_words(plan),
         "paths": {name: str(getattr(paths, name)) for name in ("data", "config", "cache", "logs", "runtime")},
     }
 
 
-def _engine() -> dict[str, Any]:
+def _in_words(plan: dict[str, Any]) -> dict[str, Any]:
+    """The plan with its sentences in the user's language."""
+
+    def text(info: dict[str, Any] | None) -> str | None:
+        return ErrorInfo(info["template"], tuple((k, v) for k, v in info["arguments"])).text() if info else None
+
+    if "error" in plan:
+        return {"error": text(plan["error"])}
+    sentences = {name: text(plan[name]) for name in ("why", "warning")}
+    return {**plan, **sentences, "not_tried": [text(info) for info in plan["not_tried"]]}
+
+
+def _engine(model: ModelSpec | None) -> dict[str, Any]:
     """As the engine tells it; a library that does not start is a finding, not the end of the examination."""
     try:
-        return describe()
+        return describe(model)
     except UserError as error:
         return {"error": str(error), "devices": []}
 
 
-def run(services: Services, *, as_json: bool) -> int:
+def run(services: Services, *, as_json: bool, model: Path | None = None) -> int:
     """Prints it; returns the exit code."""
-    found = examine(services)
+    found = examine(services, model)
     if as_json:
         print(json.dumps(found, indent=2))
         return 0
@@ -140,6 +161,7 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         (tr(N_("Memory")), gigabytes(memory_now["total_bytes"])),
         (tr(N_("Memory available")), gigabytes(memory_now["available_bytes"])),
         (tr(N_("Model")), chosen),
+        *_plan_rows(found["plan"]),
         (tr(N_("Conversations")), found["paths"]["data"]),
         (tr(N_("Settings")), found["paths"]["config"]),
         (tr(N_("Cache")), found["paths"]["cache"]),
@@ -158,3 +180,20 @@ def _engine_rows(engine: dict[str, Any]) -> list[tuple[str, str]]:
     for device in engine["devices"]:
         rows.append((tr(N_("Device")), f"{device['name']} ({device['kind']}): {device['description']}"))
     return rows
+
+
+def _plan_rows(plan: dict[str, Any] | None) -> list[tuple[str, str]]:
+    """How the model would be loaded, and what it would take."""
+    if plan is None:
+        return []
+    if "error" in plan:
+        return [(tr(N_("Plan")), plan["error"])]
+    choice = plan["choice"]
+    rows = [
+        (tr(N_("Plan")), plan["why"]),
+        (tr(N_("Context window")), f"{choice['n_ctx']} ({choice['cache_type']})"),
+        (tr(N_("Threads")), str(plan["threads"])),
+    ]
+    rows += [(tr(N_("Memory of {device}"), device=use["device"]), parts(Use(**use))) for use in plan["uses"]]
+    rows += [(tr(N_("Not tried")), text) for text in plan["not_tried"]]
+    return rows + ([(tr(N_("Note")), plan["warning"])] if plan["warning"] else [])

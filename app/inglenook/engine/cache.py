@@ -8,7 +8,7 @@ still there; else a checkpoint of the window is restored, or evaluation starts o
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 _log = logging.getLogger(__name__)
 BUDGET = 256 << 20  # bytes of checkpoints: about 80 of the 20b model
+LOW = 1 << 30  # bytes of main memory: with less than this to be had, checkpoints make room
 
 
 class Window(Protocol):
@@ -57,10 +58,18 @@ class Checkpoint:
 class PrefixCache:
     """The tokens in one context's cache, in step with it."""
 
-    def __init__(self, context: Window, n_swa: int, budget: int = BUDGET) -> None:
+    def __init__(
+        self,
+        context: Window,
+        n_swa: int,
+        budget: int = BUDGET,
+        available: Callable[[], int] = lambda: 2 * LOW,
+    ) -> None:
+        """`available` tells how many bytes of main memory can be had; asked once for each prompt."""
         self._context = context
         self._n_swa = n_swa
-        self._budget = budget
+        self._most = self._budget = budget
+        self._available = available
         self._tokens: list[int] = []
         self._checkpoints: list[Checkpoint] = []  # by length
 
@@ -72,6 +81,7 @@ class PrefixCache:
 
         It is always shorter than `prompt`: the last token is to be evaluated for its logits.
         """
+        self._heed_memory()
         length, best = self._reusable(prompt)
         if length == 0 or (best is not None and not self._context.restore_window(best.state)):
             self.clear()
@@ -148,7 +158,24 @@ class PrefixCache:
         state = self._context.save_window()
         first = max(self._context.first_position(), length - self._n_swa)
         self._checkpoints.append(Checkpoint(length, first, state))
-        while len(self._checkpoints) > 1 and sum(len(c.state) for c in self._checkpoints) > self._budget:
+        self._keep_to_budget()
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """What the checkpoints take of main memory."""
+        return sum(len(c.state) for c in self._checkpoints)
+
+    def _heed_memory(self) -> None:
+        """Has the checkpoints take no more than what is to be had beyond `LOW`, counting what they give back."""
+        to_spare = self._available() + self.checkpoint_bytes - LOW
+        self._budget = max(0, min(self._most, to_spare))
+        if self._budget < self.checkpoint_bytes:
+            _log.info("memory is short: checkpoints may take %d bytes", self._budget)
+        self._keep_to_budget()
+
+    def _keep_to_budget(self) -> None:
+        """The latest stays whatever it takes: without it every turn would be evaluated from the start."""
+        while len(self._checkpoints) > 1 and self.checkpoint_bytes > self._budget:
             del self._checkpoints[0]
 
     def _covers(self, first: int, length: int) -> bool:

@@ -17,6 +17,8 @@ from typing import Any
 
 from inglenook.core.errors import UserError
 from inglenook.core.i18n import N_
+from inglenook.core.inference import ModelSpec
+from inglenook.core.memory import Device, Machine
 from inglenook.engine import transport
 
 _log = logging.getLogger(__name__)
@@ -150,11 +152,16 @@ def kill(pid: int) -> None:
         _log.info("engine %d is gone already", pid)
 
 
-def describe() -> dict[str, Any]:
-    """Versions, system information and devices, found out by a process of its own. Raises `UserError`."""
-    done = subprocess.run(
-        [*engine_command(), "--describe"], capture_output=True, env=environment(), timeout=60, check=False
-    )
+def describe(model: ModelSpec | None = None) -> dict[str, Any]:
+    """Versions, system information and devices, found out by a process of its own. Raises `UserError`.
+
+    "machine" is a `core.memory.Machine` as a dict. With a `model` there is "plan" too: a `core.memory.Plan` as a dict,
+    or {"error": an `ErrorInfo` as a dict}.
+    """
+    command = [*engine_command(), "--describe"]
+    if model is not None:
+        command += ["--model", model.path, "--context", str(model.n_ctx), "--gpu-layers", str(model.gpu_layers)]
+    done = subprocess.run(command, capture_output=True, env=environment(), timeout=60, check=False)
     try:
         found: dict[str, Any] = json.loads(done.stdout)
     except ValueError as error:
@@ -164,3 +171,14 @@ def describe() -> dict[str, Any]:
             reason=" ".join(reason),
         ) from error
     return found
+
+
+def machine() -> Machine:
+    """The computer as `core.fitting` wants it, for an estimate before a model is there. Takes about a second.
+
+    Raises `UserError`.
+    """
+    found = describe()["machine"]
+    devices = tuple(Device(**device) for device in found.pop("devices"))
+    repacks = tuple((kind, rows) for kind, rows in found.pop("repacks"))
+    return Machine(**found, devices=devices, repacks=repacks)

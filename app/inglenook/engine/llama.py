@@ -12,6 +12,7 @@ import ctypes
 import hashlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,15 +27,29 @@ import numpy.typing as npt
 from llama_cpp._ggml import libggml
 
 from inglenook.core.errors import UserError
+from inglenook.core.fitting import BATCH
 from inglenook.core.i18n import N_
+from inglenook.core.memory import Choice, Device
 
-BATCH = 512  # tokens evaluated at once: enough for full speed, few enough to show progress
 SEQUENCE = 0
 _SPECIAL = lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_USER_DEFINED
 _PARTIAL = lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY  # of the state, only what a rollback cannot bring back
 _LEVELS = {1: logging.DEBUG, 2: logging.INFO, 3: logging.WARNING, 4: logging.ERROR}  # ggml.h, not llama_cpp's map
 _log = logging.getLogger("llama.cpp")
+_CACHE_TYPES = {"f16": lib.GGML_TYPE_F16, "q8_0": lib.GGML_TYPE_Q8_0}
+_CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
 _kept_alive: list[Any] = []  # callbacks that C holds
+_BUFFER = re.compile(r" (\S+) +(model|KV|compute|output) buffer size = +([\d.]+) MiB")
+_buffers: list[Buffer] = []  # as the log tells of them: the library has no function for it
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """Memory that llama.cpp allocated: on which device, for what ("model", "KV", "compute", "output"), to 10 kB."""
+
+    device: str
+    kind: str
+    nbytes: int
 
 
 class LoadCancelled(Exception):  # noqa: N818 - not an error: the user asked for it
@@ -51,6 +66,8 @@ def start() -> None:
         pending += text.decode("utf-8", "replace")
         if pending.endswith("\n"):
             _log.log(pending_level, "%s", pending.rstrip())
+            if found := _BUFFER.search(pending):
+                _buffers.append(Buffer(found[1], found[2], round(float(found[3]) * (1 << 20))))
             pending = ""
 
     def abort(message: bytes) -> None:
@@ -74,17 +91,6 @@ def _ggml_base() -> ctypes.CDLL:
     if sys.platform == "win32":
         return ctypes.CDLL(str(Path(llama_cpp.__file__).parent / "lib" / "ggml-base.dll"))
     return libggml  # type: ignore[no-any-return] # llama_cpp is untyped
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """Something that computes. Sizes in bytes; for the CPU `free` is the whole memory on Linux and macOS."""
-
-    name: str
-    description: str
-    kind: str  # "cpu", "gpu", "igpu", "accel"
-    free: int
-    total: int
 
 
 def devices() -> tuple[Device, ...]:
@@ -125,6 +131,34 @@ def repacking_is_safe() -> bool:
     return b"AMX_INT8 = 1" not in lib.llama_print_system_info()
 
 
+def features() -> frozenset[str]:
+    """What the CPU can do and the library uses, by the names that the library has for it ("AVX2")."""
+    text = lib.llama_print_system_info().decode("utf-8", "replace")
+    return frozenset(re.findall(r"(\w+) = 1\b", text))
+
+
+def _device_list(name: str) -> ctypes.Array[Any]:
+    """The device of that name, and no other; for "" the CPU alone. It ends with NULL."""
+    get, count, name_of = libggml.ggml_backend_dev_get, len(devices()), _ggml_base().ggml_backend_dev_name
+    found = [get(i) for i in range(count) if name and name_of(get(i)).decode() == name]
+    return (ctypes.c_void_p * 2)(*found[:1])
+
+
+class _Override(ctypes.Structure):
+    """llama_model_tensor_buft_override: tensors named like `pattern` go to a buffer type. An empty one ends a list."""
+
+    _fields_ = (("pattern", ctypes.c_char_p), ("buffer_type", ctypes.c_void_p))
+
+
+def _overrides(layers: int) -> ctypes.Array[Any]:
+    """Has the experts of the first `layers` layers in main memory, wherever the rest of the layer is."""
+    base = _ggml_base()
+    base.ggml_backend_cpu_buffer_type.restype = ctypes.c_void_p
+    main = base.ggml_backend_cpu_buffer_type()
+    entries = [_Override(rb"^blk\.%d\.ffn_(up|down|gate)_exps" % i, main) for i in range(layers)]
+    return (_Override * (layers + 1))(*entries)
+
+
 class Model:
     """Loaded weights, or the vocabulary alone."""
 
@@ -133,14 +167,13 @@ class Model:
         path: Path,
         *,
         vocabulary_only: bool = False,
-        gpu_layers: int = 0,
-        repack: bool = False,
+        place: Choice | None = None,
         progress: Callable[[float], bool] | None = None,
     ) -> None:
         """Loads `path`. `progress` is called with 0..1 and cancels by returning False.
 
-        `repack` copies weights into a faster layout: memory of their size that is no longer shared with the file.
-        Raises `LoadCancelled`, `UserError`.
+        `place` says what goes to which device, and whether weights are copied into a faster layout; without it all is
+        on the CPU as it is in the file. Raises `LoadCancelled`, `UserError`.
         """
         self.handle: Any = None
         cancelled = False
@@ -152,11 +185,18 @@ class Model:
 
         params = lib.llama_model_default_params()
         params.vocab_only = vocabulary_only
-        params.n_gpu_layers = gpu_layers
-        params.use_extra_bufts = repack
+        place = place or Choice(0)
+        params.n_gpu_layers = place.layers + 1 if place.device else 0  # one more for the output
+        params.use_extra_bufts = place.repack
+        self._devices = _device_list(place.device)  # both are kept alive while C may look at them
+        params.devices = ctypes.cast(self._devices, ctypes.c_void_p)
+        self._overrides = _overrides(place.cpu_experts)
+        params.tensor_buft_overrides = ctypes.cast(self._overrides, ctypes.c_void_p)
         callback = lib.llama_progress_callback(on_progress)  # kept alive here while C may call it
         params.progress_callback = callback
+        _buffers.clear()
         self.handle = lib.llama_model_load_from_file(os.fsencode(path), params)
+        self.buffers = tuple(_buffers)
         if cancelled:
             self.close()
             raise LoadCancelled
@@ -195,20 +235,6 @@ class Model:
     def size_bytes(self) -> int:
         """Bytes of all tensors."""
         return int(lib.llama_model_size(self.handle))
-
-    @property
-    def cache_bytes_per_token(self) -> int:
-        """Bytes of 16-bit keys and values a token; of gpt-oss's layers half keep the window only."""
-        layers, heads = int(lib.llama_model_n_layer(self.handle)), int(lib.llama_model_n_head_kv(self.handle))
-        if self.n_swa:
-            layers = (layers + 1) // 2
-        architecture = self.meta("general.architecture")
-        return (
-            2
-            * layers
-            * heads
-            * sum(int(self.meta(f"{architecture}.attention.{name}_length") or 0) for name in ("key", "value"))
-        )
 
     @cached_property
     def specials(self) -> dict[str, int]:
@@ -250,6 +276,60 @@ class Model:
         return found
 
 
+class Grammar:
+    """Where a text is in a grammar (GBNF, rule `root`). llama.cpp's own decides; it takes control tokens for text.
+
+    Its reading of UTF-8 is lenient, it stops at NUL, and it ends the process if it is told a token that cannot follow:
+    `engine.constrain` sees to all three.
+    """
+
+    def __init__(self, model: Model, grammar: str | Grammar) -> None:
+        """Of a text, or a copy. Raises ValueError if it does not compile; the log says why."""
+        if isinstance(grammar, Grammar):
+            self.handle: Any = lib.llama_sampler_clone(grammar.handle)
+        else:
+            self.handle = lib.llama_sampler_init_grammar(model.vocab, grammar.encode(), b"root")
+        if not self.handle:
+            raise ValueError("not a grammar")
+        self._model = model
+        self._candidates = np.zeros(model.n_vocab, _CANDIDATE)
+        self._array = lib.llama_token_data_array(
+            data=self._candidates.ctypes.data_as(lib.llama_token_data_p), size=0, selected=-1, sorted=False
+        )
+        self._pointer = ctypes.byref(self._array)
+
+    def close(self) -> None:
+        """Frees it."""
+        if self.handle:
+            lib.llama_sampler_free(self.handle)
+            self.handle = None
+
+    def allows(self, token: int) -> bool:
+        """Whether it can come next; a stop token can if the text may end here."""
+        first = self._candidates[0]
+        first["id"], first["logit"] = token, 0.0
+        self._array.size = 1
+        lib.llama_sampler_apply(self.handle, self._pointer)
+        return bool(first["logit"] == 0.0)
+
+    def allowed(self, tokens: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+        """`allows` of each of them."""
+        part = self._candidates[: tokens.size]
+        part["id"], part["logit"] = tokens, 0.0
+        self._array.size = tokens.size
+        lib.llama_sampler_apply(self.handle, self._pointer)
+        found: npt.NDArray[np.bool_] = part["logit"] == 0.0
+        return found
+
+    def copy(self) -> Grammar:
+        """Another one at the same place."""
+        return Grammar(self._model, self)
+
+    def take(self, token: int) -> None:
+        """It comes next. Only one that it allows, and no stop token."""
+        lib.llama_sampler_accept(self.handle, token)
+
+
 class DecodeError(Exception):
     """llama_decode failed with `code`: 1 no room in the cache, 2 aborted, negative an error."""
 
@@ -262,7 +342,14 @@ class Context:
     """One sequence of a model in memory: its KV cache, evaluation and logits. Positions are explicit."""
 
     def __init__(
-        self, model: Model, n_ctx: int, threads: int, *, batch: int = BATCH, full_window: bool = False
+        self,
+        model: Model,
+        n_ctx: int,
+        threads: int,
+        *,
+        batch: int = BATCH,
+        full_window: bool = False,
+        cache_type: str = "f16",
     ) -> None:
         """`full_window` keeps all of the sliding-window layers' cache (tests compare with it). Raises `UserError`."""
         self.model = model
@@ -275,7 +362,10 @@ class Context:
         params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
         params.swa_full = full_window
         params.no_perf = True
+        params.type_k = params.type_v = _CACHE_TYPES[cache_type]
+        _buffers.clear()
         self.handle: Any = lib.llama_init_from_model(model.handle, params)
+        self.buffers = tuple(_buffers)
         if not self.handle:
             raise UserError(
                 N_("There is not enough memory for a context of {n_ctx} tokens. Set a smaller context window."),

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from inglenook.core.errors import UserError
+from inglenook.core.errors import ErrorInfo, UserError
+from inglenook.core.fitting import BATCH
 from inglenook.core.i18n import N_
 from inglenook.core.inference import ModelInfo, ModelSpec
-from inglenook.engine import llama, plan
+from inglenook.core.memory import Choice, Plan
+from inglenook.engine import llama, machine, memory
 from inglenook.engine.cache import PrefixCache
+from inglenook.engine.constrain import Lexicon
 from inglenook.engine.states import States
 from inglenook.engine.tokens import Tokenizer
-from inglenook_convert.headers import HeaderError, check_gguf
+from inglenook_convert.headers import HeaderError
+from inglenook_convert.known import check_known
 
 _log = logging.getLogger(__name__)
 ARCHITECTURE = "gpt-oss"
-_GPUS = ("gpu", "igpu")
 Identity = tuple[ModelSpec, int, int]  # with the file's size and time of change
 
 
@@ -31,6 +37,11 @@ class Vocabulary:
         self.model = model
         self.path = path
         self.tokenizer = Tokenizer(model)
+
+    @cached_property
+    def lexicon(self) -> Lexicon:
+        """What constraints ask of it."""
+        return Lexicon(self.model)
 
 
 class Loaded:
@@ -43,18 +54,11 @@ class Loaded:
         """
         spec, file_bytes, changed = identity
         self.identity = identity
-        cpu = sum(d.free for d in llama.devices() if d.kind == "cpu")
-        self._repack = llama.repacking_is_safe() and plan.repack(file_bytes, plan.available_memory(cpu))
-        self.model, self._gpu_layers = _load(spec, self._repack, progress)
-        try:
-            self.context = self._make_context(spec, plan.available_memory(cpu))
-        except UserError:
-            self.model.close()
-            raise
+        self.model, self.context, self.plan = _load(Path(spec.path), memory.plans_for(spec), progress)
         self.vocabulary = Vocabulary(self.model, spec.path)
-        self.cache = PrefixCache(self.context, self.model.n_swa)
-        library = llama.versions()["llama_cpp_python"]
-        key = f"{self.model.vocabulary_hash} {file_bytes} {changed} {library} batch {llama.BATCH}"
+        self.cache = PrefixCache(self.context, self.model.n_swa, available=lambda: machine.main_memory()[0])
+        library, choice = llama.versions()["llama_cpp_python"], self.plan.choice
+        key = f"{self.model.vocabulary_hash} {file_bytes} {changed} {library} batch {BATCH} {choice.cache_type}"
         self.states = States(states, key) if states else None
         self.message_start = self.model.specials.get("<|start|>", -1)
         self.info = ModelInfo(
@@ -66,8 +70,11 @@ class Loaded:
             n_vocab=self.model.n_vocab,
             size_bytes=self.model.size_bytes,
             specials=tuple(self.model.specials.items()),
-            devices=tuple(d.name for d in llama.devices() if d.kind == "cpu" or self._gpu_layers),
+            devices=tuple(use.device for use in self.plan.uses),
             is_demo=self.model.meta("inglenook.demo") == "true",
+            plan=self.plan,
+            allocated=memory.uses(self.model.buffers + self.context.buffers),
+            process=os.getpid(),
         )
 
     def close(self) -> None:
@@ -77,26 +84,8 @@ class Loaded:
 
     def describe(self) -> str:
         """For the log."""
-        repacked = "repacked" if self._repack else "as in the file"
-        return (
-            f"{self.info.name}, context {self.info.n_ctx}, {self._threads} threads, {repacked}, on {self.info.devices}"
-        )
-
-    def _make_context(self, spec: ModelSpec, available: int) -> llama.Context:
-        """With the length that fits; half of it when llama.cpp finds no memory after all."""
-        self._threads = spec.threads or plan.threads(self.model.size_bytes)
-        free = available - plan.RESERVE - (0 if self._repack else self.model.size_bytes)
-        if self._gpu_layers:
-            free = sum(d.free for d in llama.devices() if d.kind in _GPUS) - plan.GIB  # the weights are there by now
-        model = self.model
-        n_ctx = plan.context_length(spec.n_ctx, model.n_ctx_train, model.cache_bytes_per_token, free, model.size_bytes)
-        while True:
-            try:
-                return llama.Context(self.model, n_ctx, self._threads)
-            except UserError:
-                if spec.n_ctx > 0 or n_ctx // 2 < plan.SMALLEST:
-                    raise
-                n_ctx //= 2
+        total = sum(use.total for use in self.info.allocated)
+        return f"{self.info.name}, {self.plan.choice}, {self.plan.threads} threads, {self.plan.total} bytes ({total})"
 
     def bench(self, prefill: int, decode: int) -> float:
         """Tokens a second of llama_decode alone: `prefill` tokens in batches, then `decode` one by one (one may be 0).
@@ -120,18 +109,49 @@ class Loaded:
         return (decode or prefill) / seconds
 
 
-def _load(spec: ModelSpec, repack: bool, progress: Callable[[float], bool]) -> tuple[llama.Model, int]:
-    """The model and the layers it has on a GPU (-1: all). Without a number of layers, the CPU alone is the way out."""
-    path = Path(spec.path)
-    gpu = any(d.kind in _GPUS for d in llama.devices())
-    layers = spec.gpu_layers if gpu else 0
-    try:
-        return llama.Model(path, gpu_layers=layers, repack=repack, progress=progress), layers
-    except UserError:
-        if layers >= 0:
-            raise
-        _log.warning("the model did not load on the graphics processor; it runs on the CPU")
-        return llama.Model(path, gpu_layers=0, repack=repack, progress=progress), 0
+def _load(
+    path: Path, plans: Iterable[Plan], progress: Callable[[float], bool]
+) -> tuple[llama.Model, llama.Context, Plan]:
+    """By the first plan for which llama.cpp finds the memory after all: others took some of it, or a driver failed."""
+    model: llama.Model | None = None
+    place = Choice(0)
+    refused: list[ErrorInfo] = []
+    first_error: UserError | None = None
+    unloadable: set[tuple[str, bool]] = set()
+    for plan in plans:
+        choice = plan.choice
+        if (choice.device, choice.repack) in unloadable:
+            continue
+        try:
+            if model is not None and place != _place(choice):
+                model.close()
+                model = None
+            if model is None:
+                place = _place(choice)
+                model = llama.Model(path, place=place, progress=progress)
+            context = llama.Context(model, choice.n_ctx, plan.threads, cache_type=choice.cache_type)
+        except UserError as error:
+            first_error = first_error or error
+            refused.append(_refused(choice))
+            if model is None:
+                unloadable.add((choice.device, choice.repack))
+            _log.warning("no memory, or a failing driver: %s", choice)
+            continue
+        return model, context, replace(plan, not_tried=(*plan.not_tried, *refused))
+    if model is not None:
+        model.close()
+    assert first_error is not None, "there is a plan, or an error"
+    raise first_error
+
+
+def _place(choice: Choice) -> Choice:
+    """What of `choice` a model is loaded by."""
+    return replace(choice, n_ctx=0, cache_type="f16")
+
+
+def _refused(choice: Choice) -> ErrorInfo:
+    words = (("place", choice.device or "CPU"), ("n_ctx", str(choice.n_ctx)))
+    return ErrorInfo(N_("On {place} with {n_ctx} tokens of context: llama.cpp could not allocate it."), words)
 
 
 def check_model_file(path: Path) -> None:
@@ -150,7 +170,9 @@ def check_model_file(path: Path) -> None:
     if magic and magic != b"GGUF":
         raise UserError(N_("{path} is not a GGUF model file. Choose a .gguf file of gpt-oss."), path=path)
     try:
-        summary = check_gguf(path)
+        summary = memory.summary_of(path)
+        if summary.architecture == ARCHITECTURE:
+            memory.read_header(summary, path)
     except HeaderError as error:
         raise UserError(
             N_("{path} is incomplete or damaged. Download or copy it again. ({reason})"), path=path, reason=error
@@ -161,3 +183,11 @@ def check_model_file(path: Path) -> None:
             path=path,
             architecture=summary.architecture or "?",
         )
+    try:
+        check_known(path, summary)
+    except HeaderError as error:
+        raise UserError(
+            N_("{path} is damaged, or not made as gpt-oss models are. Get it again, or choose another. ({reason})"),
+            path=path,
+            reason=error,
+        ) from error
