@@ -124,3 +124,34 @@ def test_nothing_is_stored(program: Program, demo_gguf: Path, home: Path) -> Non
     for file in home.rglob("*"):
         if file.is_file() and file.suffix != ".gguf":
             assert b"unusual question" not in file.read_bytes()
+
+
+def test_schema(program: Program, demo_gguf: Path, tmp_path: Path) -> None:
+    """The answer alone on standard output, as JSON that the model would not have written."""
+    file = tmp_path / "schema.json"
+    file.write_text(json.dumps({"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 1, "maxItems": 3}))
+    asked = ("ask", "Hello!", "--model", demo_gguf, *GREEDY, "--schema", file)
+    plain = program(*asked)
+    assert (plain.returncode, plain.stderr) == (0, "")
+    assert set(json.loads(plain.stdout)) <= {"a", "b"}
+    told = json.loads(program(*asked, "--json").stdout)
+    assert told["final"] + "\n" == plain.stdout
+    assert told["reasoning"]
+    cut = program(*asked, "--json", "--max-tokens", "6")
+    assert (cut.returncode, json.loads(cut.stdout)["stop"]) == (1, "length")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("{", "not JSON"), ('{"not": {}}', '"not" at #'), ('{"type": 3}', '"type" at #'), (None, "cannot be read")],
+)
+def test_a_schema_that_cannot_be_used(
+    content: str | None, said: str, program: Program, demo_gguf: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "schema.json"
+    if content is not None:
+        file.write_text(content)
+    done = program("ask", "Hello!", "--model", demo_gguf, "--schema", file)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1

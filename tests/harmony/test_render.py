@@ -23,7 +23,7 @@ from inglenook.core.messages import (
 )
 from inglenook.core.prompt import Ids, Prompt, Special, Text, ToolSpec
 from inglenook.harmony import specials
-from inglenook.harmony.render import render
+from inglenook.harmony.render import blocks, render, when_answered
 
 WEATHER = ToolSpec(
     "get_weather",
@@ -345,6 +345,24 @@ def test_no_text_becomes_a_control_token(prompt):
     told = [s for s in render(prompt) if isinstance(s, Special)]
     empty = [s for s in render(dataclasses.replace(prompt, messages=tuple(bare))) if isinstance(s, Special)]
     assert told == empty
+
+
+@oracle_settings
+@given(prompt=prompts)
+def test_the_tokens_of_a_prompt_are_the_sum_of_its_blocks(encoding, special_ids, prompt):
+    pieces = blocks(prompt)
+    assert len(pieces) == len(prompt.messages) + 2
+    assert all(isinstance(piece[0], Special) for piece in pieces if piece)
+    whole = encode(encoding, special_ids, render(prompt))
+    assert [t for piece in pieces for t in encode(encoding, special_ids, piece)] == whole
+
+
+@oracle_settings
+@given(prompt=prompts)
+def test_once_answered_a_message_is_told_in_the_same_words_for_ever(prompt):
+    later = dataclasses.replace(prompt, messages=(*prompt.messages, answer(TextPart("So.")), user("And?")))
+    lasting = tuple(when_answered(message) for message in prompt.messages)
+    assert blocks(later)[1 : 1 + len(lasting)] == lasting
 
 
 def test_the_library_config_used_here_keeps_all_reasoning(encoding):

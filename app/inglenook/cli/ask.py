@@ -6,6 +6,8 @@ import argparse
 import datetime
 import json
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from inglenook.cli.services import Services
@@ -27,19 +29,30 @@ from inglenook.core.prompt import Prompt
 from inglenook.core.settings import EFFORT, INSTRUCTIONS, TEMPERATURE, TOP_P, Settings
 from inglenook.harmony.parse import Parser
 from inglenook.harmony.render import render
+from inglenook.harmony.schema_source import SchemaError
+from inglenook.harmony.structured import Structured
 
 
 def run(services: Services, arguments: argparse.Namespace) -> int:
     """Answers; returns the exit code. Ctrl-C cancels what runs in the engine."""
     question = _question(arguments.question)
+    schema = None if arguments.schema is None else _schema(arguments.schema)
     status = StatusLine(sys.stderr)
     try:
         status.show(tr(N_("Preparing the model...")))
         spec = services.models.spec(lambda: False)
         info = _load(services.inference, spec, status, named=arguments.model is not None)
         prompt = _prompt(question, arguments.effort, services.settings)
+        if schema is not None:
+            prompt = replace(prompt, formats=(schema.format,))
         sampling = _sampling(arguments, services.settings)
-        request = GenerateRequest(spec, render(prompt, info.vocabulary), sampling, arguments.max_tokens)
+        request = GenerateRequest(
+            spec,
+            render(prompt, info.vocabulary),
+            sampling,
+            arguments.max_tokens,
+            constraint=None if schema is None else schema.constraint,
+        )
         answer = _Answer(info, status, stream=not arguments.json)
         finished = answer.follow(services.inference.generate(request))
     finally:
@@ -51,6 +64,8 @@ def run(services: Services, arguments: argparse.Namespace) -> int:
     if finished.reason in (StopReason.LENGTH, StopReason.CONTEXT):
         count = finished.stats.output_tokens
         print(tr(N_("The answer was cut off after {count} tokens."), count=count), file=sys.stderr)
+        if schema is not None:  # half a JSON text is of no use to a script
+            return 1
     return INTERRUPTED if finished.reason is StopReason.CANCELLED else 0
 
 
@@ -62,6 +77,21 @@ def _question(given: str) -> str:
     if not given.strip():
         raise BadInputError(N_("The question is empty."))
     return given.strip("\r\n")
+
+
+def _schema(file: Path) -> Structured:
+    """Raises `BadInputError` if the file has no schema that can be followed."""
+    try:
+        schema = json.loads(file.read_bytes())
+    except OSError as error:
+        reason = error.strerror or error
+        raise BadInputError(N_("{file} cannot be read ({reason})."), file=file, reason=reason) from None
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(N_("{file} is not JSON: {reason}"), file=file, reason=error) from None
+    try:
+        return Structured.of(schema)
+    except SchemaError as error:
+        raise BadInputError.of(error.info) from None
 
 
 def _prompt(question: str, effort: str | None, settings: Settings) -> Prompt:

@@ -5,11 +5,16 @@ and 13.7 ms for top-p. Vector operations over the logits need neither the sort n
 
 The temperature is applied first, then top-k, top-p and min-p, each on what the one before left; all compare
 probabilities after the temperature, as OpenAI's API does.
+
+Where not every token may follow, one is sampled and tried. A refused one is left out and another sampled, which gives
+the very distribution of what is allowed; after some refusals the likeliest are asked about at once, at last all. The
+cuts are those of the whole distribution; where nothing in them is allowed, they are widened to the likeliest that is.
 """
 
 from __future__ import annotations
 
 import secrets
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +25,18 @@ Logits = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.intp]
 
 _BLOCK = 256  # tokens whose weights are summed at once
+_TRIES = 3  # tokens tried one by one, before many are asked about at once
+_LIKELY = (256, 8192)  # so many of the likeliest, before all are
+
+
+class Rule(Protocol):
+    """What may come next."""
+
+    def allows(self, token: int) -> bool:
+        """Whether this may."""
+
+    def allowed(self, tokens: Indices) -> npt.NDArray[np.bool_]:
+        """Which of these may."""
 
 
 class Sampler:
@@ -35,10 +52,17 @@ class Sampler:
         self._n = n_vocab
         self._weights = np.zeros(padded, np.float32)
         self._blocks = self._weights.reshape(-1, _BLOCK)
+        self._kept: Indices | None = None  # what passed the cuts
         self._ones = np.ones(_BLOCK, np.float32)  # a product with it is the quickest sum over rows
 
-    def pick(self, logits: Logits) -> int:
-        """The next token's id. `logits` [n_vocab] are not changed."""
+    def pick(self, logits: Logits, rule: Rule | None = None) -> int:
+        """The next token's id, one that `rule` allows. `logits` [n_vocab] are not changed."""
+        token = self._pick(logits)
+        if rule is None or rule.allows(token):
+            return token
+        return self._pick_greedily(logits, rule) if self._greedy else self._pick_again(logits, token, rule)
+
+    def _pick(self, logits: Logits) -> int:
         if self._greedy:
             return int(logits.argmax())
         weights = self._weights[: self._n]
@@ -46,10 +70,58 @@ class Sampler:
         if self._scale != 1.0:
             np.multiply(weights, self._scale, out=weights)
         np.exp(weights, out=weights)
-        if not self._cuts:
+        self._kept = self._candidates(weights) if self._cuts else None
+        return self._draw()
+
+    def _pick_again(self, logits: Logits, token: int, rule: Rule) -> int:
+        """After `_pick` gave a `token` that is not allowed. What is known to be refused gets no weight."""
+        weights, kept = self._weights[: self._n], self._kept
+        weights[token] = 0.0
+        for size in (*_LIKELY, self._n):
+            for _ in range(_TRIES):
+                if not (weights if kept is None else weights[kept]).any():
+                    return self._pick_from(logits, rule) if kept is None else self._pick_greedily(logits, rule)
+                token = self._draw()
+                if rule.allows(token):
+                    return token
+                weights[token] = 0.0
+            likely = kept if kept is not None and kept.size <= size else self._greatest(size)
+            weights[likely[~rule.allowed(likely)]] = 0.0
+        if (weights if kept is None else weights[kept]).any():
+            return self._draw()
+        return self._pick_from(logits, rule) if kept is None else self._pick_greedily(logits, rule)
+
+    def _pick_greedily(self, logits: Logits, rule: Rule) -> int:
+        self._weights[: self._n] = logits
+        for size in _LIKELY:
+            likely = self._greatest(size)
+            if (allowed := likely[rule.allowed(likely)]).size:
+                return int(allowed[logits[allowed].argmax()])
+        return self._pick_from(logits, rule)
+
+    def _greatest(self, count: int) -> Indices:
+        """Ids of about so many of the greatest weights: none that is left out is greater."""
+        weights = self._weights[: self._n]
+        maxima = self._blocks.max(axis=1) if count <= self._blocks.shape[0] else weights
+        if count >= maxima.size:
+            return np.arange(self._n)
+        return np.flatnonzero(weights >= np.partition(maxima, -count)[-count])
+
+    def _pick_from(self, logits: Logits, rule: Rule) -> int:
+        """From all that are allowed, however unlikely they are, as if there were no others."""
+        allowed = np.flatnonzero(rule.allowed(np.arange(self._n)))
+        if not allowed.size:
+            raise ValueError("nothing may follow")
+        left = np.full(self._n, -np.inf, np.float32)
+        left[allowed] = logits[allowed]
+        token = self._pick(left)
+        return token if rule.allows(token) else int(allowed[0])  # logits that are no numbers
+
+    def _draw(self) -> int:
+        """From the weights that are left in the cuts."""
+        if self._kept is None:
             return self._draw_from_all()
-        kept = self._candidates(weights)
-        return int(kept[self._position(weights[kept].astype(np.float64))])
+        return int(self._kept[self._position(self._weights[self._kept].astype(np.float64))])
 
     def _draw_from_all(self) -> int:
         """Draws a block, then a token in it: adding up 201,088 weights one after the other would cost more."""

@@ -20,7 +20,7 @@ from inglenook.core.messages import (
     ToolCallPart,
     ToolResultPart,
 )
-from inglenook.core.prompt import Ids, Prompt, Segment, Special, Text
+from inglenook.core.prompt import Builtin, Ids, Prompt, Segment, Special, Text
 from inglenook.harmony import specials
 from inglenook.harmony.tools import builtins_section, formats_section, tools_section
 
@@ -41,10 +41,19 @@ def render(prompt: Prompt, vocabulary: str = "") -> tuple[Segment, ...]:
     our headers is not quite the model's own. Everything else is rendered from the parts, so that an answer cut off
     anywhere is well-formed. Texts are neither empty nor adjacent to each other.
     """
-    out = _Segments(frozenset([*_BUILTINS, *(specials.safe_name(b.name) for b in prompt.builtins)]))
+    return tuple(segment for block in blocks(prompt, vocabulary) for segment in block)
+
+
+def blocks(prompt: Prompt, vocabulary: str = "") -> tuple[tuple[Segment, ...], ...]:
+    """What `render` gives, in pieces: what stands before the messages, each message, and the answer's beginning.
+
+    Each but an empty one begins with a control token, so that the tokens of all are the sum of each one's.
+    """
+    out = _Segments(_namespaces(prompt.builtins))
     out.message("system", _system(prompt))
     if developer := _developer(prompt):
         out.message("developer", developer)
+    ends = [len(out.segments)]
     last_final = _last_final(prompt.messages)
     for i, message in enumerate(prompt.messages):
         if message.role is Role.USER:
@@ -55,9 +64,27 @@ def render(prompt: Prompt, vocabulary: str = "") -> tuple[Segment, ...]:
             for j, part in enumerate(message.parts):
                 if not out.is_reasoning(part) or (i, j) > last_final:
                     out.part(part)
+        ends.append(len(out.segments))
     out.special(specials.START)
     out.text("assistant")
+    ends.append(len(out.segments))
+    return tuple(tuple(out.segments[start:end]) for start, end in zip([0, *ends], ends, strict=False))
+
+
+def when_answered(message: Message, builtins: tuple[Builtin, ...] = ()) -> tuple[Segment, ...]:
+    """How `message` is told once there is a final answer after it: what it will take of every later prompt."""
+    out = _Segments(_namespaces(builtins))
+    if message.role is Role.USER:
+        out.message("user", message.text)
+    else:
+        for part in message.parts:
+            if not out.is_reasoning(part):
+                out.part(part)
     return tuple(out.segments)
+
+
+def _namespaces(builtins: tuple[Builtin, ...]) -> frozenset[str]:
+    return frozenset([*_BUILTINS, *(specials.safe_name(b.name) for b in builtins)])
 
 
 class _Segments:
