@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -16,13 +17,22 @@ from platformdirs import PlatformDirs
 from inglenook.chat.ahead import WorkAhead
 from inglenook.chat.power import on_battery
 from inglenook.chat.service import ChatService
-from inglenook.core import i18n, logs
+from inglenook.core import fitting, i18n, logs
 from inglenook.core.errors import UserError
 from inglenook.core.inference import InferenceService
+from inglenook.core.memory import Device, Machine, Plan, published
 from inglenook.core.paths import Paths, resources
-from inglenook.core.settings import AHEAD, KEEP_STATES, SLEEP, Settings
-from inglenook.engine.client import EngineClient
+from inglenook.core.settings import AHEAD, ALLOW_NETWORK, GPU, HUB_ADDRESS, KEEP_STATES, SLEEP, Settings
+from inglenook.engine import machine
+from inglenook.engine.client import EngineClient, describe
+from inglenook.library.catalogue import ENTRIES, Entry
+from inglenook.library.downloads import Downloads
+from inglenook.library.found import places
+from inglenook.library.hub import HUB, Hub
+from inglenook.library.network import Network
 from inglenook.library.service import ModelService
+from inglenook.library.shelf import Shelf
+from inglenook.library.traffic import Traffic
 from inglenook.store.repository import SqliteStore
 
 
@@ -51,8 +61,9 @@ def _runtime(dirs: PlatformDirs) -> Path:
 class Services:
     """The program's parts, made on first use. `model` is a file for this run alone; `name` names the log."""
 
-    def __init__(self, model: Path | None = None, name: str = "inglenook") -> None:
+    def __init__(self, model: Path | None = None, name: str = "inglenook", entries: Sequence[Entry] = ENTRIES) -> None:
         self._model = model
+        self._entries = entries
         self.paths = user_paths()
         self.paths.create()
         logs.start(self.paths.logs, name)
@@ -79,6 +90,42 @@ class Services:
         return ModelService(self.inference, self.settings, self.paths, self._model)
 
     @cached_property
+    def network(self) -> Network:
+        """The only way out, with its switch and its list of requests."""
+        traffic = Traffic(self.paths.data / "network.jsonl")
+        return Network(traffic, lambda: self.settings.get(ALLOW_NETWORK))
+
+    @cached_property
+    def shelf(self) -> Shelf:
+        """Models to get, and those that are here."""
+
+        def hub() -> Hub:
+            return Hub(self.network, self.settings.get(HUB_ADDRESS) or HUB)
+
+        return Shelf(
+            self.models,
+            Downloads(self.paths.models, hub),
+            self.network.traffic,
+            self.settings,
+            self.paths.models,
+            self._estimate,
+            lambda: places(Path.home(), os.environ, sys.platform),
+            self._entries,
+        )
+
+    def _estimate(self, entry: Entry) -> Plan:
+        """How a model of the catalogue would be loaded here. Raises `UserError` where there is not enough memory."""
+        available, total = machine.main_memory()
+        here = Machine(available, total, machine.threads(), self._devices)
+        wish = fitting.Wish(gpu_layers=-1 if self.settings.get(GPU) else 0)
+        return fitting.estimate(published(entry.layers, entry.experts), here, wish)
+
+    @cached_property
+    def _devices(self) -> tuple[Device, ...]:
+        """Told by an engine of a moment's life, so that no program but that one wakes a graphics processor."""
+        return tuple(Device(**device) for device in describe(None)["devices"])
+
+    @cached_property
     def store(self) -> SqliteStore:
         """The conversations."""
         return SqliteStore(self.paths.database)
@@ -96,7 +143,7 @@ class Services:
 
     def close(self) -> None:
         """Ends what was made, in the order of use. Running answers are stored first."""
-        for name in ("chat", "models", "inference", "store"):
+        for name in ("chat", "shelf", "models", "inference", "store"):
             if name in self.__dict__:
                 getattr(self, name).close()
         if "settings" in self.__dict__:
@@ -113,4 +160,5 @@ def run_window(services: Services) -> int:
         chat = services.chat
     except UserError as error:
         return refuse(error.info)
-    return run(chat, services.models, services.settings, services.paths, services.store.notices)
+    services.shelf.start()
+    return run(chat, services.models, services.shelf, services.settings, services.paths, services.store.notices)

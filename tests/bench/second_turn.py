@@ -25,6 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from inglenook.chat.ahead import WorkAhead
+from inglenook.chat.history import History
 from inglenook.core.events import Finished, Tokens
 from inglenook.core.inference import GenerateRequest, ModelSpec, Sampling
 from inglenook.core.messages import Message, ReasoningPart, Role, TextPart, user
@@ -164,9 +165,10 @@ def measure(ours: Ours, peer: Server | None, options: argparse.Namespace) -> dic
                     continue
                 ahead = WorkAhead(ours.client, lambda way=way: way != "plain", lambda: False)  # type: ignore[misc]
                 ours.first_turn(first)
-                ahead.answered("c", answered)
+                said = History(answered, ids=("",) * len(answered.messages))
+                ahead.answered("c", said)
                 if way == "typed":
-                    ahead.typed("c", answered, question)
+                    ahead.typed("c", said, question)
                 time.sleep(seconds)
                 ahead.stop()
                 note(way, seconds, ours.first_token(second))

@@ -16,7 +16,7 @@ from inglenook.store.repository import SqliteStore
 file = Path(sys.argv[1])
 engine = Replay()
 gates = [Gate() for _ in range(5000)]
-engine.will_say(*opening(*[item for gate in gates for item in ("word ", gate)]))
+engine.will_say(*opening(*[item for i, gate in enumerate(gates) for item in (f"{i:04} ", gate)]))
 service = ChatService(SqliteStore(file), engine, Chosen(), Settings(file.with_name("settings.json")))
 shown = 0
 

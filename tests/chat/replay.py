@@ -15,6 +15,7 @@ from inglenook.core.errors import ErrorInfo
 from inglenook.core.events import EngineEvent, Finished, GenerationStats, Loading, Prefill, StopReason, Tokens
 from inglenook.core.inference import (
     Cancelled,
+    Counts,
     EngineState,
     EngineStatus,
     GenerateRequest,
@@ -45,7 +46,13 @@ class Crash:
     """Something in a script that ends the engine."""
 
 
-Script = Sequence[str | Gate | Crash]
+@dataclass(frozen=True)
+class IfTold:
+    """The end of a script; what stands after it is said if `ANSWER_NOW` or the like was put in before."""
+
+
+Item = str | Gate | Crash | IfTold
+Script = Sequence[Item]
 
 
 def answer(final: str, reasoning: str = "") -> list[str]:
@@ -54,7 +61,7 @@ def answer(final: str, reasoning: str = "") -> list[str]:
     return [*(thought if reasoning else []), specials.CHANNEL, "final", specials.MESSAGE, final, specials.RETURN]
 
 
-def opening(*items: str | Gate | Crash, channel: str = "final") -> list[str | Gate | Crash]:
+def opening(*items: Item, channel: str = "final") -> list[Item]:
     """A script that begins a channel and goes on with `items`."""
     return [specials.CHANNEL, channel, specials.MESSAGE, *items]
 
@@ -77,7 +84,7 @@ class Replay:
         self.requests: list[GenerateRequest] = []
         self.generations: list[ReplayGeneration] = []
 
-    def will_say(self, *script: str | Gate | Crash) -> None:
+    def will_say(self, *script: Item) -> None:
         self._scripts.put(script)
 
     def generate(self, request: GenerateRequest) -> Generation:
@@ -94,6 +101,9 @@ class Replay:
 
     def count(self, model: ModelSpec, segments: Sequence[Segment]) -> int:
         return sum(len(encoded(segment)) for segment in segments)
+
+    def counts(self, model: ModelSpec, texts: Sequence[Sequence[Segment]]) -> Counts:
+        return Counts(tuple(self.count(model, text) for text in texts), "bytes", self.n_ctx)
 
     def model_info(self, model: ModelSpec) -> ModelInfo:
         return ModelInfo(model, "replay", "bytes", self.n_ctx, self.n_ctx, 512, 1, tuple(SPECIALS.items()))
@@ -117,37 +127,67 @@ class Replay:
 class ReplayGeneration:
     def __init__(self, engine: Replay, script: Script, prompt_tokens: int) -> None:
         self._engine = engine
-        self._script = script
+        end = script.index(IfTold()) if IfTold() in script else len(script)
+        self._script, self._if_told = script[:end], script[end + 1 :]
         self._prompt_tokens = prompt_tokens
+        self._said: list[int] = []
+        self._injection: tuple[tuple[int, ...], int] | None = None
+        self.injections: list[tuple[tuple[Segment, ...], int]] = []
         self.cancelled = threading.Event()
 
     def cancel(self) -> None:
         self.cancelled.set()
 
+    def inject(self, segments: Sequence[Segment], after: int) -> None:
+        self.injections.append((tuple(segments), after))
+        self._injection = tuple(i for segment in segments for i in encoded(segment)), after
+
     def __iter__(self) -> Iterator[EngineEvent]:
-        total, made = self._prompt_tokens, 0
+        total = self._prompt_tokens
         yield Prefill(0, total, 0)
         yield Prefill(total // 2, total, 0)
         yield Prefill(total, total, 0)
-        for item in self._script:
-            if isinstance(item, Gate):
-                item.reached.set()
-                while not item.open.wait(0.01) and not self.cancelled.is_set():
+        script, steps = self._script, _steps(self._script)
+        while steps:
+            step = steps.pop(0)
+            if isinstance(step, Gate):
+                step.reached.set()
+                while not (step.open.wait(0.01) or self.cancelled.is_set() or self._injection):
                     pass
             if self.cancelled.is_set():
-                yield Finished(StopReason.CANCELLED, GenerationStats(total, 0, made))
+                yield Finished(StopReason.CANCELLED, GenerationStats(total, 0, len(self._said)))
                 return
-            if isinstance(item, Crash):
+            if isinstance(step, Crash):
                 self._engine.is_now(EngineStatus(EngineState.CRASHED, error=CRASH))
-                yield Finished(StopReason.FAILED, GenerationStats(total, 0, made), CRASH)
+                yield Finished(StopReason.FAILED, GenerationStats(total, 0, len(self._said)), CRASH)
                 return
-            if isinstance(item, str):
-                ids = encoded(Special(item) if item in SPECIALS else Text(item))
-                made += len(ids)
-                for i in range(0, len(ids), 3):  # some at a time, characters cut anywhere
-                    yield Tokens(ids[i : i + 3], tuple(piece(t) for t in ids[i : i + 3]))
-        stopped = self._script and self._script[-1] in (specials.RETURN, specials.CALL)
-        yield Finished(StopReason.STOP if stopped else StopReason.LENGTH, GenerationStats(total, 0, made))
+            if told := self._put_in():
+                script, steps = self._if_told, _steps(self._if_told)
+                step = told
+            if isinstance(step, tuple):
+                self._said += step
+                yield Tokens(step, tuple(piece(t) for t in step))
+        stopped = script and script[-1] in (specials.RETURN, specials.CALL)
+        yield Finished(StopReason.STOP if stopped else StopReason.LENGTH, GenerationStats(total, 0, len(self._said)))
+
+    def _put_in(self) -> tuple[int, ...]:
+        """As the real engine decides it."""
+        injection, self._injection = self._injection, None
+        if injection is None or any(t >= 256 for t in self._said[injection[1] :]):
+            return ()
+        return injection[0]
+
+
+def _steps(script: Script) -> list[tuple[int, ...] | Gate | Crash]:
+    """Some tokens at a time, characters cut anywhere."""
+    steps: list[tuple[int, ...] | Gate | Crash] = []
+    for item in script:
+        if isinstance(item, str):
+            ids = encoded(Special(item) if item in SPECIALS else Text(item))
+            steps += [ids[i : i + 3] for i in range(0, len(ids), 3)]
+        elif not isinstance(item, IfTold):
+            steps.append(item)
+    return steps
 
 
 class ReplayLoad:
@@ -158,6 +198,9 @@ class ReplayLoad:
 
     def cancel(self) -> None:
         self._cancelled = True
+
+    def inject(self, segments: Sequence[Segment], after: int) -> None:
+        """Nothing is generated."""
 
     def __iter__(self) -> Iterator[EngineEvent]:
         for fraction in (0.0, 0.5, 1.0):
@@ -176,6 +219,9 @@ class Chosen:
         self.ready = True
         self.error: Exception | None = None
         self._spec = ModelSpec(path, n_ctx=4096, gpu_layers=0, threads=1)
+
+    def known(self) -> ModelSpec | None:
+        return self._spec if self.ready and self.error is None else None
 
     def spec(self, cancelled: Callable[[], bool]) -> ModelSpec:
         if self.error is not None:

@@ -16,6 +16,7 @@ from tests.chat.support import Bench, MakeBench
 
 from inglenook.chat.ahead import WorkAhead, beginning
 from inglenook.chat.events import AnswerEnded
+from inglenook.chat.history import History
 from inglenook.core.events import EngineEvent, Finished
 from inglenook.core.inference import GenerateRequest, Generation, ModelSpec, Sampling
 from inglenook.core.messages import Message, ReasoningPart, Role, TextPart, user
@@ -28,6 +29,7 @@ from inglenook.harmony.render import render
 ASKED = Prompt((user("What is Inglenook? " * 20),), date="2026-11-22")
 ANSWER = Message(Role.ASSISTANT, (ReasoningPart("They ask. " * 40), TextPart("A program to chat with. " * 30)))
 ANSWERED = replace(ASKED, messages=(*ASKED.messages, ANSWER))
+HISTORY = History(ANSWERED, "c", ("question", "answer"))
 QUESTION = "And how do I stop an answer?"
 
 
@@ -93,7 +95,7 @@ def settled(ahead: WorkAhead) -> None:
 def test_after_an_answer_only_the_next_question_is_left(engine: Engine, make: Callable[..., WorkAhead]) -> None:
     engine.ask(ASKED)
     ahead = make()
-    ahead.answered("c", ANSWERED)
+    ahead.answered("c", HISTORY)
     settled(ahead)
     history = engine.count(beginning(render(following(), engine.vocabulary), draft=False))
     assert engine.ask(following()) == history
@@ -102,9 +104,9 @@ def test_after_an_answer_only_the_next_question_is_left(engine: Engine, make: Ca
 def test_what_is_typed_is_there_when_it_is_sent(engine: Engine, make: Callable[..., WorkAhead]) -> None:
     engine.ask(ASKED)
     ahead = make()
-    ahead.answered("c", ANSWERED)
+    ahead.answered("c", HISTORY)
     for end in (3, 9, 20):
-        ahead.typed("c", ANSWERED, QUESTION[:end])
+        ahead.typed("c", HISTORY, QUESTION[:end])
     settled(ahead)
     typed = engine.count(beginning(render(following(QUESTION[:20]), engine.vocabulary), draft=True))
     assert engine.ask(following()) >= typed - 1  # the last token may be another one when the word is complete
@@ -114,7 +116,7 @@ def test_what_is_typed_is_there_when_it_is_sent(engine: Engine, make: Callable[.
 def test_not_unless_it_is_allowed(engine: Engine, make: Callable[..., WorkAhead], *, allowed: bool) -> None:
     engine.ask(ASKED)
     ahead = make(allowed=allowed)
-    ahead.answered("c", ANSWERED)
+    ahead.answered("c", HISTORY)
     settled(ahead)
     question = engine.count(render(ASKED, engine.vocabulary))
     assert (engine.ask(following()) > question) is allowed
@@ -123,14 +125,14 @@ def test_not_unless_it_is_allowed(engine: Engine, make: Callable[..., WorkAhead]
 def test_the_state_is_kept_when_nothing_happens(engine: Engine, make: Callable[..., WorkAhead]) -> None:
     engine.ask(ASKED)
     ahead = make(keep_after=0.2)
-    ahead.answered("c", ANSWERED)
+    ahead.answered("c", HISTORY)
     until(lambda: engine.kept() == 1)
 
 
 def test_the_state_is_kept_at_the_end_of_the_program(engine: Engine, make: Callable[..., WorkAhead]) -> None:
     engine.ask(ASKED)
     ahead = make()
-    ahead.answered("c", ANSWERED)
+    ahead.answered("c", HISTORY)
     ahead.close()
     assert engine.kept() == 1
 
@@ -138,7 +140,7 @@ def test_the_state_is_kept_at_the_end_of_the_program(engine: Engine, make: Calla
 def test_nothing_is_kept_where_the_user_does_not_want_it(engine: Engine, make: Callable[..., WorkAhead]) -> None:
     engine.ask(ASKED)
     ahead = make(keeps=False, keep_after=0.05)
-    ahead.answered("c", ANSWERED)
+    ahead.answered("c", HISTORY)
     settled(ahead)
     ahead.close()
     assert engine.kept() == 0
@@ -147,7 +149,7 @@ def test_nothing_is_kept_where_the_user_does_not_want_it(engine: Engine, make: C
 def test_a_turn_that_begins_ends_it(engine: Engine, make: Callable[..., WorkAhead]) -> None:
     engine.ask(ASKED)
     ahead = make(keep_after=0.05)
-    ahead.answered("c", ANSWERED)
+    ahead.answered("c", HISTORY)
     ahead.stop()
     settled(ahead)
     time.sleep(0.2)
@@ -157,7 +159,7 @@ def test_a_turn_that_begins_ends_it(engine: Engine, make: Callable[..., WorkAhea
 def test_without_a_loaded_model_nothing_is_done(tmp_path: Path) -> None:
     client = EngineClient(tmp_path / "run", tmp_path / "logs")
     ahead = WorkAhead(client, lambda: True, lambda: True)
-    ahead.answered("c", ANSWERED)
+    ahead.answered("c", HISTORY)
     settled(ahead)
     ahead.close()
     assert not (tmp_path / "run").exists()  # no engine was started
@@ -198,7 +200,7 @@ def test_a_chat_that_is_deleted_while_its_state_is_written_leaves_none(engine: E
     engine.ask(ASKED)
     slow = Slow(engine)
     ahead = WorkAhead(slow, lambda: True, lambda: True, 0.05)
-    ahead.answered("c", ANSWERED)
+    ahead.answered("c", HISTORY)
     assert slow.writes.wait(20)
     until(lambda: engine.kept() == 1)
     ahead.forget("c")
@@ -217,6 +219,9 @@ class Fixed:
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
+
+    def known(self) -> ModelSpec | None:
+        return self.spec(lambda: False)
 
     def spec(self, cancelled: Callable[[], bool]) -> ModelSpec:
         return self._spec

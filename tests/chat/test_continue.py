@@ -179,19 +179,20 @@ def test_without_ids_it_cannot_go_on_and_nothing_is_lost(bench: Bench, replay: R
 
 def test_an_answer_that_fills_the_context_pushes_old_turns_out(bench: Bench, replay: Replay) -> None:
     replay.n_ctx = 1600
+    long = "".join(f"{i:5}" for i in range(200))
     replay.will_say(*answer("old answer " + "z" * 400))
     chat = bench.ask("old question")
-    replay.will_say(*FINAL, "y" * 600)
+    replay.will_say(*FINAL, long[:600])
     start = bench.heard.mark()
     bench.ask("new question", chat)
     cut = bench.heard.ended(chat, start).message
     replay.will_say(" end", specials.RETURN)
-    assert going_on(bench, chat, cut.id).message.message.text == "y" * 600 + " end"
+    assert going_on(bench, chat, cut.id).message.message.text == long[:600] + " end"
     sent = replay.requests[-1].segments
     texts = " ".join(s.text for s in sent if isinstance(s, Text))
     assert "new question" in texts
     assert "old question" not in texts
-    replay.will_say(*FINAL, "y" * 1000)
+    replay.will_say(*FINAL, long)
     start = bench.heard.mark()
     bench.ask("third", chat)
     cut = bench.heard.ended(chat, start).message

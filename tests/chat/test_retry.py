@@ -169,9 +169,10 @@ def test_where_nothing_was_left_to_chance_the_retry_is_given_some(bench: Bench, 
 
 def test_without_room_for_another_try_there_is_none(bench: Bench, replay: Replay) -> None:
     replay.n_ctx = 1200
-    replay.will_say(specials.CHANNEL, "analysis", specials.MESSAGE, "h" * 700, specials.RETURN)
+    thought = "".join(f"{i:5}" for i in range(140))
+    replay.will_say(specials.CHANNEL, "analysis", specials.MESSAGE, thought, specials.RETURN)
     chat = bench.ask("Q")
     end = bench.heard.ended(chat)
     assert (end.message.state, end.error) == (MessageState.COMPLETE, None)
-    assert end.message.message.text == "h" * 700
+    assert end.message.message.text == thought
     assert "without a final answer" in end.message.error

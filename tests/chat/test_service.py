@@ -244,7 +244,7 @@ def test_two_conversations_queue_and_others_can_be_read_meanwhile(bench: Bench, 
 
 def test_opening_in_mid_answer_gives_a_tree_that_the_deltas_continue(bench: Bench, replay: Replay) -> None:
     """Whoever opens at any moment sees each character once."""
-    replay.will_say(*opening(*["abcdefghij"] * 300, specials.RETURN))
+    replay.will_say(*opening(*(f"{i:10}" for i in range(300)), specials.RETURN))
     chat = bench.service.new_chat()
     bench.service.send(chat, "go")
     bench.heard.wait(AnswerDelta)
@@ -252,7 +252,7 @@ def test_opening_in_mid_answer_gives_a_tree_that_the_deltas_continue(bench: Benc
         bench.service.open(chat)
         threading.Event().wait(0.002)
     final = bench.heard.ended(chat).message.message.text
-    assert final == "abcdefghij" * 300
+    assert final == "".join(f"{i:10}" for i in range(300))
     shown, opened = "", 0
     for event in bench.heard.events:
         if isinstance(event, TreeChanged) and event.tree.messages:
@@ -403,13 +403,53 @@ def test_too_long_for_the_context(bench: Bench, replay: Replay) -> None:
     assert "question5" in prompt_text(replay)
     assert replay.count(replay.requests[-1].model, replay.requests[-1].segments) <= 900
     assert len(bench.stored(chat).path()) == 12, "nothing is lost from the conversation"
-    start = bench.heard.mark()
-    bench.ask("x" * 2000, chat)
-    end = bench.heard.ended(chat, start)
-    assert end.message.state is MessageState.FAILED
-    assert end.error is not None
-    assert dict(end.error.arguments)["limit"] == "900"
+    bench.service.send(chat, "x" * 2000)
+    refused = bench.heard.wait(ChatFailed)
+    assert refused.conversation_id == chat
+    arguments = dict(refused.error.arguments)
+    assert arguments["tokens"] == str(2000 + encoded_around())
     assert len(replay.requests) == 6
+    assert len(bench.stored(chat).messages) == 12, "refused before it is sent"
+    replay.will_say(*answer("fits"))
+    bench.ask("x" * (int(arguments["fits"]) - encoded_around()), chat)
+    assert len(replay.requests) == 7
+
+
+def encoded_around() -> int:
+    """Tokens of a user's message that has no words, and of what opens the answer."""
+    return 3 + len("user") + 1 + len("assistant")
+
+
+def test_an_edit_that_is_too_long_is_refused(bench: Bench, replay: Replay) -> None:
+    replay.n_ctx = 1200
+    replay.will_say(*answer("one"))
+    chat = bench.ask("question")
+    question = bench.stored(chat).path()[0]
+    bench.service.edit(chat, question.id, "x" * 2000)
+    assert bench.heard.wait(ChatFailed).conversation_id == chat
+    assert len(bench.stored(chat).messages) == 2
+
+
+def test_a_message_is_pinned_and_stays(bench: Bench, replay: Replay) -> None:
+    replay.n_ctx = 1200
+    for i in range(6):
+        replay.will_say(*answer(f"answer{i} " + "z" * 100))
+    chat = bench.ask("question0 " + "y" * 100)
+    question = bench.stored(chat).path()[0]
+    start = bench.heard.mark()
+    bench.service.pin(chat, question.id, pinned=True)
+    assert bench.heard.tree(chat, start).get(question.id).pinned
+    for i in range(1, 6):
+        bench.ask(f"question{i} " + "y" * 100, chat)
+    assert "question0" in prompt_text(replay)
+    assert "answer0" not in prompt_text(replay)
+    assert bench.stored(chat).path()[0].pinned
+    start = bench.heard.mark()
+    bench.service.pin(chat, question.id, pinned=False)
+    assert not bench.heard.tree(chat, start).get(question.id).pinned
+    replay.will_say(*answer("x"))
+    bench.ask("last", chat)
+    assert "question0" not in prompt_text(replay), "negative control"
 
 
 def test_rename_and_titles(bench: Bench, replay: Replay) -> None:
@@ -466,7 +506,8 @@ def test_a_full_disk_is_told_and_the_chat_goes_on(bench: Bench, replay: Replay) 
     bench.store.flush()
     pages = bench.store._connection.execute("PRAGMA page_count").fetchone()[0]
     bench.store._connection.execute(f"PRAGMA max_page_count = {pages + 1}")
-    replay.will_say(*answer("long " * 30_000))
+    long = "".join(f"{i:5}" for i in range(30_000))
+    replay.will_say(*answer(long))
     start = bench.heard.mark()
     bench.ask("More", chat)
     assert bench.heard.ended(chat, start).message.state is MessageState.COMPLETE
@@ -476,7 +517,7 @@ def test_a_full_disk_is_told_and_the_chat_goes_on(bench: Bench, replay: Replay) 
     assert len(bench.heard.tree(chat, start).path()) == 4, "all is still shown"
     bench.store._connection.execute("PRAGMA max_page_count = 1000000")
     bench.service.close()
-    assert bench.stored(chat).path()[-1].message.text == "long " * 30_000
+    assert bench.stored(chat).path()[-1].message.text == long
     assert len(bench.heard.of(ChatFailed)) == 1
 
 
@@ -538,6 +579,6 @@ def test_text_parts_only_hold_what_was_told(bench: Bench, replay: Replay) -> Non
     message = bench.heard.ended(chat).message
     assert bench.heard.parts(message.id) == [("reasoning", "思考"), ("final", "日本語のテキスト")]
     assert [replace(p, seconds=0.0) if isinstance(p, ReasoningPart) else p for p in message.message.parts] == [
-        ReasoningPart("思考"),
+        ReasoningPart("思考", tokens=6),
         TextPart("日本語のテキスト"),
     ]

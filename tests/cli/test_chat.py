@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from inglenook.cli.chat import _NOW_SIGNAL, _now_key
 
 from .conftest import COMMAND, Program
 
@@ -60,6 +63,31 @@ def test_ctrl_c_stops_the_answer_and_ctrl_d_leaves(environment: dict[str, str], 
     terminal.expect("\n> ")
     terminal.type("\x04")
     assert terminal.end() == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_the_key_to_answer_now_does_not_end_the_program(environment: dict[str, str], demo_gguf: Path) -> None:
+    """Whether it comes in time or not: the answer does."""
+    terminal = Terminal([*COMMAND, "chat", "--model", str(demo_gguf)], environment)
+    terminal.expect("\n> ")
+    terminal.type("/effort high\n")
+    terminal.expect("\n> ")
+    terminal.type("What is Inglenook?\n")
+    terminal.expect("Thinking")
+    terminal.type("\x1c")
+    terminal.expect("Inglenook is")
+    terminal.expect("\n> ")
+    terminal.type("\x04")
+    assert terminal.end() == 0
+
+
+def test_the_key_to_answer_now() -> None:
+    before = signal.getsignal(_NOW_SIGNAL)
+    pressed: list[bool] = []
+    with _now_key(lambda: pressed.append(True)):
+        signal.raise_signal(_NOW_SIGNAL)
+    assert pressed == [True]
+    assert signal.getsignal(_NOW_SIGNAL) == before
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")

@@ -158,7 +158,7 @@ def main() -> int:
     timer.timeout.connect(tick)
     timer.start(15)
     try:
-        return ui_app.run(services.chat, services.models, services.settings, services.paths)
+        return ui_app.run(services.chat, services.models, services.shelf, services.settings, services.paths)
     finally:
         services.close()
 

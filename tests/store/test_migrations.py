@@ -55,6 +55,34 @@ def test_m002_messages(connection: sqlite3.Connection) -> None:
             connection.execute(insert, wrong)
 
 
+INSERT_MESSAGE = (
+    "INSERT INTO message (id, conversation_id, role, parts, vocabulary, state, created, model, error, content,"
+    " reasoning, owner) VALUES ('m', 'c', 'user', '[]', '', 'complete', 1, '', '', '', '', '')"
+)
+
+
+def test_m003_pinned(connection: sqlite3.Connection) -> None:
+    migrate(connection, 2)
+    connection.execute("INSERT INTO conversation VALUES ('c','t',1,2,'2026-01-01',NULL,'','low','','',0)")
+    connection.execute(INSERT_MESSAGE)
+    migrate(connection, 3)
+    assert connection.execute("SELECT id, pinned FROM message").fetchall() == [("m", 0)]
+
+
+def test_m004_token_counts(connection: sqlite3.Connection) -> None:
+    migrate(connection, 3)
+    connection.execute("INSERT INTO conversation VALUES ('c','t',1,2,'2026-01-01',NULL,'','low','','',0)")
+    connection.execute(INSERT_MESSAGE)
+    migrate(connection, 4)
+    insert = "INSERT INTO token_count VALUES (?, 'v', x'00', 3)"
+    connection.execute(insert, ("m",))
+    for wrong in ("m", "nobody"):
+        with pytest.raises(sqlite3.IntegrityError):
+            connection.execute(insert, (wrong,))
+    connection.execute("DELETE FROM message")
+    assert connection.execute("SELECT * FROM token_count").fetchall() == [], "they go with their message"
+
+
 def test_every_migration_has_a_test() -> None:
     assert [m.__name__ for m in MIGRATIONS if f"test_{m.__name__}" not in globals()] == []
 
@@ -83,7 +111,7 @@ def test_a_kept_old_file_becomes_the_new_schema_and_keeps_its_rows(connection: s
 
 
 def test_there_is_a_kept_file_of_each_released_version() -> None:
-    assert {p.stem for p in OLD_FILES.glob("*.sql")} >= {"v2"}
+    assert {p.stem for p in OLD_FILES.glob("*.sql")} >= {"v2", "v4"}
 
 
 def test_a_failing_step_leaves_the_file_as_it_was(

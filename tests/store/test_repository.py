@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inglenook.core.conversation import Conversation, MessageState, StoredMessage, Tree, new_id
+from inglenook.core.conversation import Conversation, MessageState, StoredMessage, TokenCount, Tree, new_id
 from inglenook.core.events import GenerationStats
 from inglenook.core.messages import (
     Effort,
@@ -269,6 +269,48 @@ def test_a_kept_old_file_is_read(file: Path) -> None:
     assert tree.get("m2").stats == GenerationStats(9, 0, 2, 0.1, 0.1, 0.2)
     assert tree.conversation.draft == "half a"
     store.close()
+
+
+def test_pins_stay_whatever_is_saved(store: SqliteStore, file: Path) -> None:
+    c = conversation()
+    store.save_conversation(c)
+    one = said(c, None)
+    two = said(c, one)
+    for message in (one, two):
+        store.save_message(message)
+    store.pin_message(one.id, True)
+    store.pin_message(two.id, True)
+    store.pin_message(two.id, False)
+
+    def pinned(s: SqliteStore) -> list[bool]:
+        return [m.pinned for m in s.tree(c.id).messages]
+
+    assert pinned(store) == [True, False], "while it waits for the disk"
+    store.flush()
+    assert pinned(store) == [True, False]
+    store.save_message(replace(one, error="x"))  # by one who does not know of it
+    assert pinned(store) == [True, False]
+    assert reopened(store, file, pinned) == [True, False]
+
+
+def test_token_counts_by_vocabulary(store: SqliteStore, file: Path) -> None:
+    c, other = conversation(), conversation()
+    one, elsewhere = said(c, None), said(other, None)
+    for each in (c, other):
+        store.save_conversation(each)
+    for message in (one, elsewhere):
+        store.save_message(message)
+    first, later = TokenCount(one.id, b"a" * 16, 3), TokenCount(one.id, b"b" * 16, 4)
+    store.save_token_counts("v", [first, TokenCount(elsewhere.id, b"c" * 16, 9), TokenCount("nobody", b"", 1)])
+    store.save_token_counts("w", [later])
+
+    def counts(s: SqliteStore) -> list[list[TokenCount]]:
+        return [[*s.token_counts(c.id, vocabulary)] for vocabulary in ("v", "w", "x")]
+
+    store.flush()
+    assert counts(store) == [[first], [later], []]
+    store.save_token_counts("v", [later])
+    assert reopened(store, file, counts) == [[later], [later], []]
 
 
 def test_many_threads_write_and_read(store: SqliteStore) -> None:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
 
 import pytest
+from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 from tests.ui.doubles import MemoryChats, MemoryModels
+from tests.ui.shelf import MemoryShelf
 
 from inglenook.core.paths import Paths
 from inglenook.core.settings import Settings
@@ -27,6 +29,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.qt_log_ignore("^This plugin does not support", extend=True))
+
+
+@pytest.fixture(autouse=True)
+def _swept(qapp: QApplication) -> Iterator[None]:
+    """Widgets go with their test: a change of the theme reaches all that live, so that each test slowed the next."""
+    yield
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 @pytest.fixture
@@ -65,13 +74,25 @@ def models() -> MemoryModels:
 
 
 @pytest.fixture
+def shelf() -> MemoryShelf:
+    """Nothing but the demo, and room for more."""
+    return MemoryShelf()
+
+
+@pytest.fixture
 def window(
-    qtbot: QtBot, chats: MemoryChats, models: MemoryModels, settings: Settings, paths: Paths, theme: Theme
+    qtbot: QtBot,
+    chats: MemoryChats,
+    models: MemoryModels,
+    shelf: MemoryShelf,
+    settings: Settings,
+    paths: Paths,
+    theme: Theme,
 ) -> Iterator[MainWindow]:
     """The window, shown, with its first conversation open."""
     from inglenook.ui.main_window import MainWindow
 
-    made = MainWindow(chats, models, settings, paths, theme)
+    made = MainWindow(chats, models, shelf, settings, paths, theme)
     qtbot.addWidget(made)
     made.show()
     made.activateWindow()

@@ -67,6 +67,12 @@ class MemoryChats:
         self.open(conversation_id)
         self.list_chats()
 
+    def watch(self, conversation_id: str) -> None:
+        self.watched = conversation_id
+
+    def pin(self, conversation_id: str, message_id: str, *, pinned: bool) -> None:
+        self.calls.append(("pin", conversation_id, message_id, pinned))
+
     def edit(self, conversation_id: str, message_id: str, text: str) -> None:
         self.calls.append(("edit", conversation_id, message_id, text))
 
@@ -75,6 +81,9 @@ class MemoryChats:
 
     def continue_answer(self, conversation_id: str, message_id: str) -> None:
         self.calls.append(("continue_answer", conversation_id, message_id))
+
+    def answer_now(self, conversation_id: str) -> None:
+        self.calls.append(("answer_now", conversation_id))
 
     def show_sibling(self, conversation_id: str, message_id: str) -> None:
         self.calls.append(("show_sibling", conversation_id, message_id))

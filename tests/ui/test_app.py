@@ -18,14 +18,15 @@ from inglenook.core.settings import Settings
 from inglenook.ui.app import run
 from PySide6.QtCore import QTimer
 from tests.ui.doubles import MemoryChats, MemoryModels
+from tests.ui.shelf import MemoryShelf
 
 base = Path(sys.argv[1])
 paths = Paths(*(base / name for name in ("data", "config", "cache", "logs", "run")))
 paths.create()
 chats = MemoryChats()
 QTimer.singleShot(0, lambda: print("running", flush=True))
-code = run(chats, MemoryModels(), Settings(paths.settings), paths)
-lazy = [name for name in ("pygments", "markdown_it") if name in sys.modules]
+code = run(chats, MemoryModels(), MemoryShelf(), Settings(paths.settings), paths)
+lazy = [name for name in ("pygments", "markdown_it", "httpx", "inglenook.ui.dialogs.models") if name in sys.modules]
 print("ended", code, len(chats.listeners), lazy, threading.active_count(), flush=True)
 """
 

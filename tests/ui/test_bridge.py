@@ -12,18 +12,20 @@ from hypothesis import strategies as st
 from PySide6.QtCore import QThread
 from pytestqt.qtbot import QtBot
 from tests.ui.doubles import MemoryChats, MemoryModels
+from tests.ui.shelf import MemoryShelf
 
 from inglenook.chat.events import AnswerDelta, AnswerPartEnded, AnswerPartStarted, ChatEvent
 from inglenook.core.events import Channel
 from inglenook.library.events import ModelState, ModelStatus
+from inglenook.library.shelf import Removed, ShelfEvent, ShelfStatus
 from inglenook.ui.bridge import Bridge
 
 Event = ChatEvent | ModelStatus
 
 
 @pytest.fixture
-def bridge(qtbot: QtBot, chats: MemoryChats, models: MemoryModels) -> Iterator[Bridge]:
-    made = Bridge(chats, models)
+def bridge(qtbot: QtBot, chats: MemoryChats, models: MemoryModels, shelf: MemoryShelf) -> Iterator[Bridge]:
+    made = Bridge(chats, models, shelf)
     yield made
     made.close()
 
@@ -51,12 +53,32 @@ def delta(text: str, index: int = 0, message: str = "m") -> AnswerDelta:
     return AnswerDelta("c", message, index, text)
 
 
+def test_of_two_states_of_the_shelf_the_later_is_told_and_nothing_overtakes(bridge: Bridge, shelf: MemoryShelf) -> None:
+    got: list[ShelfEvent] = []
+    bridge.shelf_event.connect(got.append)
+    removed = Removed("m")
+    for free in (1, 2):
+        shelf.change(free=free)
+    shelf.emit(removed)
+    shelf.change(free=3)
+    bridge.flush()
+    assert [event.free if isinstance(event, ShelfStatus) else event for event in got] == [2, removed, 3]
+
+
 def test_deltas_of_a_part_are_joined(bridge: Bridge, chats: MemoryChats) -> None:
     got = received(bridge)
     for letter in "hello":
         chats.emit(delta(letter))
     bridge.flush()
     assert got == [delta("hello")]
+
+
+def test_joined_deltas_know_the_count_of_the_last(bridge: Bridge, chats: MemoryChats) -> None:
+    got = received(bridge)
+    for count, letter in enumerate("hello", 1):
+        chats.emit(AnswerDelta("c", "m", 0, letter, count))
+    bridge.flush()
+    assert got == [AnswerDelta("c", "m", 0, "hello", 5)]
 
 
 def test_nothing_else_is_joined_or_overtaken(bridge: Bridge, chats: MemoryChats) -> None:

@@ -9,10 +9,14 @@ from inglenook.ui.panels.empty import PROMPTS, EmptyState
 from inglenook.ui.theme import COLUMN, Theme
 
 
+def prompts(empty: EmptyState) -> list[QPushButton]:
+    return [b for b in empty.findChildren(QPushButton) if b.property("role") == "prompt"]
+
+
 def test_each_question_is_asked_in_its_own_words(qtbot: QtBot, theme: Theme) -> None:
     empty = EmptyState()
     qtbot.addWidget(empty)
-    buttons = empty.findChildren(QPushButton)
+    buttons = prompts(empty)
     assert [b.text() for b in buttons] == list(PROMPTS)
     for button in buttons:
         with qtbot.waitSignal(empty.prompt_chosen) as caught:
@@ -25,5 +29,5 @@ def test_is_never_wider_than_the_column(qtbot: QtBot, theme: Theme) -> None:
     qtbot.addWidget(empty)
     empty.resize(3000, 800)
     empty.show()
-    left, right = (empty.findChildren(QPushButton)[n] for n in (0, 1))
+    left, right = prompts(empty)[:2]
     assert right.mapTo(empty, right.rect().topRight()).x() - left.mapTo(empty, left.rect().topLeft()).x() <= COLUMN

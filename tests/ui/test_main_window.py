@@ -24,8 +24,9 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 from tests.ui.doubles import MemoryChats, MemoryModels
+from tests.ui.shelf import MemoryShelf
 
-from inglenook.chat.events import AnswerPartStarted, AnswerWaiting, Waiting
+from inglenook.chat.events import AnswerDelta, AnswerPartEnded, AnswerPartStarted, AnswerWaiting, Waiting
 from inglenook.core.conversation import MessageState
 from inglenook.core.errors import ErrorInfo
 from inglenook.core.events import Channel
@@ -65,13 +66,14 @@ class TestStart:
         qtbot: QtBot,
         chats: MemoryChats,
         models: MemoryModels,
+        shelf: MemoryShelf,
         settings: Settings,
         paths: Paths,
         theme: Theme,
     ) -> None:
         chats.add("Old", 3)
         newest = chats.add("New", 1, draft="half a thou")
-        window = MainWindow(chats, models, settings, paths, theme)
+        window = MainWindow(chats, models, shelf, settings, paths, theme)
         qtbot.addWidget(window)
         QTest.keyClicks(window.composer.field, "x")  # before anything could be read
         settle(window)
@@ -86,6 +88,7 @@ class TestStart:
         window: MainWindow,
         chats: MemoryChats,
         models: MemoryModels,
+        shelf: MemoryShelf,
         settings: Settings,
         paths: Paths,
         theme: Theme,
@@ -93,7 +96,7 @@ class TestStart:
         window.resize(700, 500)
         window.actions_.sidebar.trigger()
         window.close()
-        again = MainWindow(chats, models, settings, paths, theme)
+        again = MainWindow(chats, models, shelf, settings, paths, theme)
         qtbot.addWidget(again)
         again.show()
         assert (again.width(), again.height()) == (700, 500)
@@ -161,6 +164,50 @@ class TestAnswer:
         chats.emit(AnswerWaiting(here, chats.answer_id(here), Waiting.LOADING, 0.5))
         settle(window)
         assert window.answering
+
+    def test_answer_now_is_offered_only_while_it_thinks(self, window: MainWindow, chats: MemoryChats) -> None:
+        def press() -> None:
+            QTest.keyClick(window.composer.field, Qt.Key.Key_J, Qt.KeyboardModifier.ControlModifier)
+            settle(window)
+
+        here = type_and_send(window, "one")
+        press()
+        assert not window.actions_.answer_now.isVisible()
+        assert ("answer_now", here) not in chats.calls
+        message = chats.answer_id(here)
+        chats.emit(AnswerPartStarted(here, message, 0, Channel.REASONING))
+        settle(window)
+        assert window.actions_.answer_now.isVisible()
+        press()
+        assert chats.calls[-1] == ("answer_now", here)
+        window.transcript.answer_now_requested.emit()
+        assert chats.calls.count(("answer_now", here)) == 2
+        chats.emit(AnswerPartEnded(here, message, 0, 1.0))
+        chats.emit(AnswerPartStarted(here, message, 1, Channel.FINAL))
+        settle(window)
+        press()
+        assert not window.actions_.answer_now.isVisible()
+        assert chats.calls.count(("answer_now", here)) == 2
+
+    def test_answer_now_where_reasoning_goes_on(self, window: MainWindow, chats: MemoryChats) -> None:
+        """After Continue no part begins."""
+        here = type_and_send(window, "one")
+        chats.part(here, 0, Channel.REASONING, ["Hm"])
+        chats.open(here)
+        chats.emit(AnswerWaiting(here, chats.answer_id(here), Waiting.READING))
+        settle(window)
+        assert not window.actions_.answer_now.isVisible()
+        chats.emit(AnswerDelta(here, chats.answer_id(here), 0, ", well", 3))
+        settle(window)
+        assert window.actions_.answer_now.isVisible()
+
+    def test_answer_now_is_of_the_chat_that_is_shown(self, window: MainWindow, chats: MemoryChats) -> None:
+        first = type_and_send(window, "one")
+        chats.emit(AnswerPartStarted(first, chats.answer_id(first), 0, Channel.REASONING))
+        settle(window)
+        window.actions_.new_chat.trigger()
+        settle(window)
+        assert not window.actions_.answer_now.isVisible()
 
     def test_example_prompts_are_sent(self, window: MainWindow, chats: MemoryChats) -> None:
         prompt = next(b for b in window.findChildren(QPushButton) if b.text() == "What can you do?")

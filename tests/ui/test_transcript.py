@@ -141,6 +141,72 @@ def test_streaming_shows_parts_and_ends_in_place(panel: TranscriptPanel, qtbot: 
     button(view, "Copy")
 
 
+def test_reasoning_is_metered_and_the_figures_stay(panel: TranscriptPanel) -> None:
+    messages = begin(panel)
+    panel.handle(AnswerPartStarted("c", "a", 0, Channel.REASONING))
+    panel.handle(AnswerDelta("c", "a", 0, "thinking", 340))
+    panel._flush()
+    view = panel.view_of("a")
+    assert view is not None
+    fold = view.findChild(FoldedPart)
+    assert fold._button.text() == "Thinking… 1 s · 340 tokens"
+    panel.handle(AnswerPartEnded("c", "a", 0, 12.2, 341))
+    panel._flush()
+    assert fold._button.text() == "Thought for 12 s · 341 tokens"
+    panel.show_tree(tree())
+    panel.show_tree(tree(messages[0], said("a", "q", ReasoningPart("thinking", 12.2, 341), TextPart("Yes."))))
+    view = panel.view_of("a")
+    assert view is not None
+    assert view.findChild(FoldedPart)._button.text() == "Thought for 12 s · 341 tokens"
+
+
+def test_answer_now_while_it_thinks(panel: TranscriptPanel, qtbot: QtBot) -> None:
+    begin(panel)
+    assert not panel.thinking
+    panel.handle(AnswerPartStarted("c", "a", 0, Channel.REASONING))
+    stream_into(panel, "thinking")
+    view = panel.view_of("a")
+    assert view is not None
+    assert panel.thinking
+    now = button(view, "Answer now")
+    place = now.geometry()
+    with qtbot.waitSignal(panel.answer_now_requested, timeout=1000):
+        qtbot.mouseClick(now, Qt.MouseButton.LeftButton)
+    assert not now.isEnabled()
+    panel.handle(AnswerDelta("c", "a", 0, "more", 34_000))
+    panel._flush()
+    assert now.geometry() == place, "it does not move under the pointer"
+    panel.handle(AnswerPartEnded("c", "a", 0, 1.0, 34_000))
+    panel._flush()
+    assert not panel.thinking
+    assert now.isHidden()
+    panel.handle(AnswerPartStarted("c", "a", 1, Channel.REASONING))
+    stream_into(panel, "again", 1)
+    assert panel.thinking
+    assert button(view, "Answer now").isEnabled()
+    panel.handle(AnswerPartEnded("c", "a", 1, 1.0))
+    panel.handle(AnswerPartStarted("c", "a", 2, Channel.FINAL))
+    stream_into(panel, "Yes.", 2)
+    assert not panel.thinking
+    assert [b for b in view.findChildren(QuietButton) if b.accessibleName() == "Answer now" and not b.isHidden()] == []
+
+
+def test_answer_now_in_a_narrow_window(panel: TranscriptPanel) -> None:
+    panel.resize(300, 600)
+    begin(panel)
+    panel.handle(AnswerPartStarted("c", "a", 0, Channel.REASONING))
+    panel.handle(AnswerDelta("c", "a", 0, "thinking", 12_345))
+    panel._flush()
+    view = panel.view_of("a")
+    assert view is not None
+    fold, now = view.findChild(FoldedPart), button(view, "Answer now")
+    assert now.text() == ""
+    assert fold.rect().contains(now.geometry())
+    panel.resize(900, 600)
+    assert now.text() == "Answer now"
+    assert now.x() >= fold._button.geometry().right()
+
+
 def test_reasoning_unfolds_live_and_stays_open(panel: TranscriptPanel, qtbot: QtBot) -> None:
     begin(panel, *dialogue(10))
     panel.handle(AnswerPartStarted("c", "a", 0, Channel.REASONING))

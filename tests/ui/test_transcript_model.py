@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from inglenook.chat.events import (
     AnswerDelta,
     AnswerEnded,
@@ -14,7 +16,7 @@ from inglenook.chat.events import (
 from inglenook.core.conversation import Conversation, MessageState, StoredMessage, Tree
 from inglenook.core.events import Channel
 from inglenook.core.messages import Message, ReasoningPart, Role, TextPart, ToolCallPart, ToolResultPart, user
-from inglenook.ui.models.transcript import LiveAnswers, entries_of, parts_of
+from inglenook.ui.models.transcript import LiveAnswers, entries_of, parts_of, shown_part
 
 
 def stored(
@@ -81,6 +83,41 @@ def test_what_is_retried_is_replaced() -> None:
     known = live.get("a")
     assert known is not None
     assert [(p.channel, p.text) for p in known.parts] == [(Channel.REASONING, "hm"), (Channel.FINAL, "found")]
+
+
+def test_thinking_is_metered_and_goes_on_where_it_was() -> None:
+    live = LiveAnswers()
+    live.handle(AnswerWaiting("c", "a", Waiting.READING))
+    known = live.get("a")
+    assert known is not None
+    assert not known.thinking
+    live.handle(AnswerPartStarted("c", "a", 0, Channel.REASONING))
+    live.handle(AnswerDelta("c", "a", 0, "hm", 2))
+    assert known.thinking
+    assert known.parts[0].tokens == 2
+    live.handle(AnswerPartEnded("c", "a", 0, 2.5, 3))
+    assert not known.thinking
+    assert known.parts[0].tokens == 3
+    live.handle(AnswerRetried("c", "a", (ReasoningPart("hm", 100.0, 2),)))
+    assert not known.thinking
+    live.handle(AnswerDelta("c", "a", 0, ", well", 4))
+    assert known.thinking
+    assert (known.parts[0].text, known.parts[0].tokens) == ("hm, well", 4)
+    assert time.monotonic() - known.parts[0].started >= 100.0
+    live.handle(AnswerPartEnded("c", "a", 0, 101.0, 4))
+    live.handle(AnswerPartStarted("c", "a", 1, Channel.FINAL))
+    assert not known.thinking
+
+
+def test_stored_reasoning_has_its_figures() -> None:
+    part = ReasoningPart("thought", 1.0, 7)
+    assert (shown_part(part).seconds, shown_part(part).tokens) == (1.0, 7)
+    live = LiveAnswers()
+    live.adopt(stored("a", None, answer(part), MessageState.STREAMING))
+    known = live.get("a")
+    assert known is not None
+    assert known.thinking
+    assert known.parts[0].tokens == 7
 
 
 def test_whoever_knows_more_of_a_streaming_answer_is_believed() -> None:

@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from inglenook.chat.context import fit
+from inglenook.chat.history import History
 from inglenook.core.errors import UserError
 from inglenook.core.events import Finished
 from inglenook.core.inference import EngineState, Generation, InferenceService
 from inglenook.core.messages import user
-from inglenook.core.prompt import Prompt, Segment, Special
+from inglenook.core.prompt import Segment, Special
 from inglenook.harmony import specials
 
 _log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class _Wish:
     """What to evaluate: a conversation as the next turn has it, with what of the next message is there."""
 
     conversation_id: str
-    prompt: Prompt
+    history: History
     draft: str = ""
     keep: bool = False
 
@@ -60,13 +61,13 @@ class WorkAhead:
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def answered(self, conversation_id: str, prompt: Prompt) -> None:
-        """An answer is complete; `prompt` has it as its last message."""
-        self._want(_Wish(conversation_id, prompt), keeps=True)
+    def answered(self, conversation_id: str, history: History) -> None:
+        """An answer is complete; `history` has it as its last message."""
+        self._want(_Wish(conversation_id, history), keeps=True)
 
-    def typed(self, conversation_id: str, prompt: Prompt, draft: str) -> None:
-        """The next message has come as far as `draft`; `prompt` is what stands before it."""
-        self._want(_Wish(conversation_id, prompt, draft))
+    def typed(self, conversation_id: str, history: History, draft: str) -> None:
+        """The next message has come as far as `draft`; `history` is what stands before it."""
+        self._want(_Wish(conversation_id, history, draft))
 
     def stop(self) -> None:
         """A turn begins, or the conversation changes otherwise: what was wanted is of no use any more."""
@@ -151,12 +152,12 @@ class WorkAhead:
             return
         info = status.model
 
-        def count(segments: Sequence[Segment]) -> int:
-            return self._inference.count(info.spec, segments)
+        def count(texts: Sequence[Sequence[Segment]], _ids: Sequence[str]) -> Sequence[int]:
+            return self._inference.counts(info.spec, texts).tokens
 
         # With a message, as the context drops old turns by what the whole next prompt takes.
-        prompt = replace(wish.prompt, messages=(*wish.prompt.messages, user(wish.draft or "…")))
-        segments = beginning(fit(prompt, info.n_ctx, info.vocabulary, count), draft=bool(wish.draft))
+        history = wish.history.then(user(wish.draft or "…"))
+        segments = beginning(fit(history, info.n_ctx, info.vocabulary, count), draft=bool(wish.draft))
         with self._changed:
             if self._wish is not None or (self._closed and not wish.keep):
                 return

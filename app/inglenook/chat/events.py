@@ -58,22 +58,24 @@ class AnswerPartStarted:
 
 @dataclass(frozen=True, slots=True)
 class AnswerDelta:
-    """Text to append to part `index`."""
+    """Text to append to part `index`, which has `tokens` by now."""
 
     conversation_id: str
     message_id: str
     index: int
     text: str
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerPartEnded:
-    """Part `index` is complete; it took `seconds`."""
+    """Part `index` is complete; it took `seconds` and `tokens`."""
 
     conversation_id: str
     message_id: str
     index: int
     seconds: float
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,38 @@ class ChatFailed:
     conversation_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ContextUse:
+    """Tokens of the context window by what they are for.
+
+    `n_ctx` is 0 where it is not known. `instructions` has all that the model is told before the conversation but its
+    tools, `history` what was said and is still told, `answer` what is being written, `room` what is kept free for an
+    answer. `unseen` are the ids of messages that have left.
+    """
+
+    n_ctx: int
+    instructions: int = 0
+    tools: int = 0
+    history: int = 0
+    draft: int = 0
+    answer: int = 0
+    room: int = 0
+    unseen: tuple[str, ...] = ()
+
+    @property
+    def used(self) -> int:
+        """All but what is kept free."""
+        return self.instructions + self.tools + self.history + self.draft + self.answer
+
+
+@dataclass(frozen=True, slots=True)
+class ContextChanged:
+    """How full the context of the watched conversation is; None where it cannot be known (there is no model)."""
+
+    conversation_id: str
+    use: ContextUse | None
+
+
 ChatEvent = (
     ChatsChanged
     | TreeChanged
@@ -134,5 +168,6 @@ ChatEvent = (
     | AnswerRetried
     | ApprovalAsked
     | AnswerEnded
+    | ContextChanged
     | ChatFailed
 )

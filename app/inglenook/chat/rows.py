@@ -14,7 +14,10 @@ DRAFT_SECONDS = 0.4
 
 
 class Rows:
-    """Of one thread, but for `tree` and `row`. A new conversation is on disk from its first message or draft on."""
+    """Of one thread, but for `tree`, `row` and `draft`.
+
+    A new conversation is on disk from its first message or draft on.
+    """
 
     def __init__(self, store: ConversationStore) -> None:
         self._store = store
@@ -60,6 +63,11 @@ class Rows:
         """Forgets a new one, marks another as deleted."""
         if self._unsaved.pop(conversation_id, None) is None:
             self._store.delete_conversation(conversation_id)
+
+    def draft(self, conversation_id: str) -> str:
+        """What is typed by now."""
+        typed = self._drafts.get(conversation_id)
+        return typed if typed is not None else self.row(conversation_id).draft
 
     @property
     def drafts_due(self) -> float | None:

@@ -17,18 +17,20 @@ from functools import partial
 
 from inglenook.chat.ahead import WorkAhead
 from inglenook.chat.answer import calls_of
+from inglenook.chat.counts import TokenCounts
 from inglenook.chat.events import AnswerWaiting, ChatEvent, ChatFailed, ChatsChanged, TreeChanged, Waiting
-from inglenook.chat.history import prompt_after
+from inglenook.chat.history import history_of
+from inglenook.chat.listeners import Listeners, report_bug
 from inglenook.chat.rows import Rows
 from inglenook.chat.titles import title_from
 from inglenook.chat.turn import Limits, Surroundings, Turn
 from inglenook.chat.turns import Turns
+from inglenook.chat.use import Use
 from inglenook.core.conversation import Conversation, ConversationStore, MessageState, StoredMessage, Tree, new_id
 from inglenook.core.errors import ErrorInfo, UserError
 from inglenook.core.inference import InferenceService, ModelSource, Sampling
 from inglenook.core.messages import Effort, Message, Role, user
-from inglenook.core.prompt import Prompt
-from inglenook.core.settings import EFFORT, INSTRUCTIONS, TEMPERATURE, TOP_P, Settings
+from inglenook.core.settings import EFFORT, INSTRUCTIONS, TEMPERATURE, THOUGHT_TOKENS, TOP_P, Settings
 from inglenook.core.tools import Tool
 
 SAVE_SECONDS = 0.2
@@ -62,15 +64,19 @@ class ChatService:
         self._store = store
         self._settings = settings
         self._today = today
-        self._lock = threading.RLock()  # held while listeners are called and while an answer grows
-        self._listeners_lock = threading.Lock()
-        self._listeners: tuple[Callable[[ChatEvent], None], ...] = ()
+        self._listeners = Listeners()
+        self._emit = self._listeners.emit
+        self._lock = self._listeners.lock  # held while listeners are called and while an answer grows
+        counts = TokenCounts(store, inference)
         self._surroundings = Surroundings(
-            store, inference, model, tuple(tools), limits, self._emit, self._lock, self._grown, _report_bug
+            store, inference, model, tuple(tools), limits, self._emit, self._lock, self._grown, report_bug, counts
         )
+        self._specs = tuple(tool.spec for tool in tools)
         self._jobs: queue.SimpleQueue[tuple[str | None, _Job] | None] = queue.SimpleQueue()
         self._ahead = ahead
         self._rows = Rows(store)
+        self._use = Use(counts, model, self._rows, self._specs, self._emit, report_bug)
+        self._leave_engine = inference.subscribe(lambda _: self._use.changed())
         self._save_due = 0.0
         self._answers: set[str] = set()  # ids of all that were begun here
         self._closing = False
@@ -83,14 +89,7 @@ class ChatService:
 
     def subscribe(self, listener: Callable[[ChatEvent], None]) -> Callable[[], None]:
         """Calls `listener` with each event from now on; returns the function that ends it."""
-        with self._listeners_lock:
-            self._listeners += (listener,)
-
-        def unsubscribe() -> None:
-            with self._listeners_lock:
-                self._listeners = tuple(x for x in self._listeners if x is not listener)
-
-        return unsubscribe
+        return self._listeners.add(listener)
 
     def list_chats(self) -> None:
         """Asks for `ChatsChanged`."""
@@ -123,12 +122,23 @@ class ChatService:
         """Asks for `TreeChanged`, also while it is being answered: what follows continues that tree."""
         self._queue(conversation_id, lambda: self._show(conversation_id))
 
+    def watch(self, conversation_id: str) -> None:
+        """Tells `ContextChanged` of this conversation, and no other, from now on, with each change of it."""
+        self._queue(conversation_id, lambda: self._use.watch(conversation_id))
+
+    def pin(self, conversation_id: str, message_id: str, *, pinned: bool) -> None:
+        """Keeps a question or an answer in the model's context when older turns leave it, or no longer."""
+        self._queue(conversation_id, lambda: self._pin(conversation_id, message_id, pinned))
+
     def send(self, conversation_id: str, text: str) -> None:
-        """Adds the user's message below the leaf that is shown, and answers it. Blank text is ignored."""
+        """Adds the user's message below the leaf that is shown, and answers it. Blank text is ignored.
+
+        `ChatFailed` if it alone is too long for the context; it is not added then.
+        """
         self._queue(conversation_id, lambda: self._send(conversation_id, text))
 
     def edit(self, conversation_id: str, message_id: str, text: str) -> None:
-        """Puts `text` beside the user's message of that id, and answers it."""
+        """Puts `text` beside the user's message of that id, and answers it. Refused as by `send`."""
         self._queue(conversation_id, lambda: self._edit(conversation_id, message_id, text))
 
     def regenerate(self, conversation_id: str, message_id: str, effort: Effort | None = None) -> None:
@@ -141,6 +151,16 @@ class ChatService:
         Ignored if it was not, or is being written.
         """
         self._queue(conversation_id, lambda: self._continue(conversation_id, message_id))
+
+    def answer_now(self, conversation_id: str) -> None:
+        """Has the model end its reasoning and give the answer at once. Ignored unless it is reasoning."""
+
+        def answer() -> None:
+            turn = self._turns.running
+            if turn is not None and turn.conversation_id == conversation_id:
+                turn.answer_now()
+
+        self._queue(conversation_id, answer)
 
     def answer_call(self, conversation_id: str, call_id: str, *, allowed: bool) -> None:
         """The user's answer to `ApprovalAsked`. Ignored if nobody waits for it."""
@@ -188,13 +208,20 @@ class ChatService:
 
     def save_draft(self, conversation_id: str, text: str) -> None:
         """Keeps what is typed and not sent; may be called at each key."""
-        self._queue(conversation_id, lambda: self._rows.keep_draft(conversation_id, text), is_draft=True)
+
+        def keep() -> None:
+            self._rows.keep_draft(conversation_id, text)
+            self._use.changed(conversation_id)
+
+        self._queue(conversation_id, keep, is_draft=True)
 
     def close(self) -> None:
         """Stops running answers, stores all, ends the threads. Later calls are ignored."""
         if self._closing:
             return
         self._closing = True
+        self._leave_engine()
+        self._use.close()
         self._jobs.put(None)
         self._worker.join()
         self._turns.join(CLOSE_SECONDS)
@@ -233,7 +260,7 @@ class ChatService:
         except UserError as error:
             self._emit(ChatFailed(error.info, conversation_id))
         except Exception as bug:
-            _report_bug(bug)
+            report_bug(bug)
 
     def _until_due(self) -> float | None:
         """Seconds until `_tick` has something to do."""
@@ -249,6 +276,7 @@ class ChatService:
             self._save_due = now + SAVE_SECONDS
             if (turn := self._turns.running) is not None:
                 turn.save()
+                self._use.changed(turn.conversation_id)
 
     def _list_chats(self) -> None:
         with self._lock:
@@ -268,6 +296,7 @@ class ChatService:
             self._emit(TreeChanged(tree))
             if turn is not None and turn.conversation_id == conversation_id and turn.asked is not None:
                 self._emit(turn.asked)
+        self._use.changed(conversation_id)
 
     def _is_anothers(self, message: StoredMessage) -> bool:
         """Whether another program writes it: to wait here for its end, or to try and stop it, would be in vain."""
@@ -279,8 +308,20 @@ class ChatService:
             self._flush(conversation.id)
         self._show(conversation.id)
 
+    def _pin(self, conversation_id: str, message_id: str, pinned: bool) -> None:
+        if self._rows.tree(conversation_id).get(message_id).message.role is not Role.TOOL:
+            self._store.pin_message(message_id, pinned)
+            self._flush(conversation_id)
+            self._show(conversation_id)
+
+    def _refuse(self, tree: Tree, text: str) -> None:
+        """Raises `UserError` if `text` cannot follow what `tree` shows."""
+        if (refusal := self._use.refusal(history_of(tree, self._specs), text)) is not None:
+            raise refusal
+
     def _send(self, conversation_id: str, text: str) -> None:
         if text.strip():
+            self._refuse(self._rows.tree(conversation_id), text)
             with self._lock:  # the answer that runs does not grow meanwhile
                 conversation = self._rows.row(conversation_id)
                 asked = self._ask(replace(conversation, draft=""), conversation.leaf_id, text)
@@ -289,7 +330,10 @@ class ChatService:
     def _edit(self, conversation_id: str, message_id: str, text: str) -> None:
         tree = self._rows.tree(conversation_id)
         if text.strip():
-            asked = self._ask(tree.conversation, tree.get(message_id).parent_id, text)
+            parent_id = tree.get(message_id).parent_id
+            before = tree.path(parent_id) if parent_id is not None else ()
+            self._refuse(Tree(replace(tree.conversation, leaf_id=parent_id), before), text)
+            asked = self._ask(tree.conversation, parent_id, text)
             self._answer(asked, asked.leaf_id)
 
     def _regenerate(self, conversation_id: str, message_id: str, effort: Effort | None) -> None:
@@ -348,7 +392,8 @@ class ChatService:
         sampling = Sampling(temperature=self._settings.get(TEMPERATURE), top_p=self._settings.get(TOP_P))
         if self._turns:  # said before the turn can begin
             self._emit(AnswerWaiting(conversation.id, answer.id, Waiting.QUEUED))
-        self._turns.add(Turn(answer, sampling, self._surroundings))
+        budget = self._settings.get(THOUGHT_TOKENS[answer.effort or conversation.effort])
+        self._turns.add(Turn(answer, sampling, self._surroundings, budget))
         self._flush(conversation.id)
 
     def _grown(self, message: StoredMessage) -> None:
@@ -387,7 +432,8 @@ class ChatService:
         if conversation.draft != text and self._rows.save(replace(conversation, draft=text)):
             self._list_chats()
         if self._ahead is not None and text and not self._turns:
-            self._ahead.typed(conversation_id, self._next_prompt(self._rows.tree(conversation_id)), text)
+            self._ahead.typed(conversation_id, history_of(self._rows.tree(conversation_id), self._specs), text)
+        self._use.changed(conversation_id)
 
     # Work ahead of the next turn.
 
@@ -396,10 +442,7 @@ class ChatService:
         tree = self._rows.tree(conversation_id)
         path = tree.path()
         if self._ahead is not None and not self._turns and path and path[-1].state is MessageState.COMPLETE:
-            self._ahead.answered(conversation_id, self._next_prompt(tree))
-
-    def _next_prompt(self, tree: Tree) -> Prompt:
-        return prompt_after(tree, tuple(tool.spec for tool in self._surroundings.tools))
+            self._ahead.answered(conversation_id, history_of(tree, self._specs))
 
     # The second worker: answers.
 
@@ -418,27 +461,14 @@ class ChatService:
         except UserError as error:
             failure = error.info
         except Exception as bug:
-            _report_bug(bug)
+            report_bug(bug)
         told, self._last_failure = self._last_failure, failure
         if failure is not None and failure != told:
             self._emit(ChatFailed(failure, conversation_id))
 
-    def _emit(self, event: ChatEvent) -> None:
-        with self._lock:
-            for listener in self._listeners:
-                try:
-                    listener(event)
-                except Exception as bug:
-                    _report_bug(bug)
-
 
 def _nothing() -> None:
     """A job that only wakes the worker."""
-
-
-def _report_bug(bug: Exception) -> None:
-    """Hands it to the hook for threads' errors (the log, the crash dialog) and lets the thread go on."""
-    threading.excepthook(threading.ExceptHookArgs((type(bug), bug, bug.__traceback__, threading.current_thread())))
 
 
 def _has_results(tree: Tree, message_id: str) -> bool:

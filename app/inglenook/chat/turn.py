@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from inglenook.chat.answer import Answer, Estimate, calls_of
 from inglenook.chat.calls import Calls, Cancel
 from inglenook.chat.context import fit
+from inglenook.chat.counts import TokenCounts
 from inglenook.chat.events import (
     AnswerDelta,
     AnswerEnded,
@@ -25,7 +26,8 @@ from inglenook.chat.events import (
     ChatEvent,
     Waiting,
 )
-from inglenook.chat.history import prompt_for
+from inglenook.chat.history import history_before
+from inglenook.chat.watch import Act, Watch
 from inglenook.core.conversation import ConversationStore, MessageState, StoredMessage, new_id
 from inglenook.core.errors import ErrorInfo, UserError
 from inglenook.core.events import (
@@ -54,8 +56,8 @@ from inglenook.core.inference import (
     Sampling,
 )
 from inglenook.core.messages import Message, Role, ToolCallPart, ToolResultPart
-from inglenook.core.prompt import Segment
 from inglenook.core.tools import Tool
+from inglenook.harmony.inject import ANSWER_NOW
 
 _STATES = {
     StopReason.STOP: MessageState.COMPLETE,
@@ -66,6 +68,8 @@ _STATES = {
 _TOO_MANY_CALLS = N_("The model has called tools {count} times and not answered. Continue if it should go on.")
 _MISTAKE = N_("Inglenook made a mistake ({kind}). The log has the details.")
 _NO_ANSWER = N_("The model ended without a final answer. What it said before is all there is; try again.")
+_CIRCLES = N_("The reasoning went round in circles, so the model was made to answer.")
+_LOOP = N_("The answer repeated the same words again and again, so it was ended. Continue if that is as it should be.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ class Surroundings:
     lock: threading.RLock
     grown: Callable[[StoredMessage], None]
     report_bug: Callable[[Exception], None]
+    counts: TokenCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +113,24 @@ class _Ending:
 class Turn:
     """`run` it once, on the turn worker; `cancel`, `save` and `answer_call` from any thread meanwhile."""
 
-    def __init__(self, message: StoredMessage, sampling: Sampling, surroundings: Surroundings) -> None:
-        """`message` is the model's, empty or to be continued, or that of tools' results, all or some still missing."""
+    def __init__(
+        self, message: StoredMessage, sampling: Sampling, surroundings: Surroundings, thought_budget: int = 0
+    ) -> None:
+        """`message` is the model's, empty or to be continued, or that of tools' results, all or some still missing.
+
+        `thought_budget`: tokens of reasoning for each answer or call of the model; 0 is as many as it likes.
+        """
         self._message = message  # as stored last, or to be stored next
         self._sampling = sampling
+        self._thought_budget = thought_budget
         self._at = surroundings
         self._cancelled = Cancel()
         self._cancel_state = MessageState.STOPPED
         self._calls = Calls(surroundings.tools, self._ask, self._cancelled, surroundings.report_bug)
         self._generation: Generation | None = None
+        self._heard = 0  # tokens of that generation
         self._answer: Answer | None = None
+        self._remark: ErrorInfo | None = None  # for the user, of that answer
         self._asked: ApprovalAsked | None = None
         self._allowed: bool | None = None
         self._called = self._written = self._retried = 0  # see Limits
@@ -140,6 +153,12 @@ class Turn:
             self._cancelled.set()
         if (generation := self._generation) is not None:
             generation.cancel()
+
+    def answer_now(self) -> None:
+        """Has the model end its reasoning and answer; ignored unless it is reasoning."""
+        with self._at.lock:
+            if self._answer is not None and self._answer.thinking is not None and self._generation is not None:
+                self._generation.inject(ANSWER_NOW, self._heard)
 
     def answer_call(self, call_id: str, *, allowed: bool) -> None:
         """The user's answer to `asked`; ignored if it is not about that call."""
@@ -202,9 +221,9 @@ class Turn:
             state = _STATES.get(finished.reason, self._cancel_state)
             assert self._answer is not None
             if finished.reason is not StopReason.STOP:
-                return _Ending(state, finished.stats, finished.error)
+                return _Ending(state, finished.stats, finished.error, self._remark)
             if not self._answer.calls:
-                remark = ErrorInfo(_NO_ANSWER) if self._answer.is_unanswered else None
+                remark = ErrorInfo(_NO_ANSWER) if self._answer.is_unanswered else self._remark
                 return _Ending(state, finished.stats, remark=remark)
             self._go_on(Message(Role.TOOL, ()), finished.stats)
 
@@ -274,16 +293,13 @@ class Turn:
         """Has the model write one message, and write again what was malformed."""
         spec = self._at.model.spec(self._cancelled.is_set)
         info = self._load(spec)
-        prompt = prompt_for(self._at.store.tree(self.conversation_id), self._message, self._calls.specs)
-
-        def count(segments: Sequence[Segment]) -> int:
-            return self._at.inference.count(spec, segments)
-
+        history = history_before(self._at.store.tree(self.conversation_id), self._message, self._calls.specs)
+        count = self._at.counts.counter(spec, info.vocabulary, self.conversation_id)
         answer = Answer(info, self._message.id, self._message.message, self._calls.recipients)
-        segments = fit(prompt, info.n_ctx, info.vocabulary, count, answer.ids)
+        segments = fit(history, info.n_ctx, info.vocabulary, count, answer.ids)
         with self._at.lock:
             self._message = replace(self._message, model=info.name)
-            self._answer = answer
+            self._answer, self._remark = answer, None
         while True:
             left = self._at.limits.tokens - self._written
             if left <= 0:
@@ -293,7 +309,7 @@ class Turn:
             if finished.reason is not StopReason.STOP or not retry:
                 return finished
             try:
-                segments = fit(prompt, info.n_ctx, info.vocabulary, count, answer.good_ids)
+                segments = fit(history, info.n_ctx, info.vocabulary, count, answer.good_ids)
             except UserError:  # no room for another try: what there is has to do
                 return finished
             self._retried += 1
@@ -312,6 +328,9 @@ class Turn:
     def _sample(self, request: GenerateRequest, answer: Answer) -> Finished:
         self._wait_for(Waiting.READING)
         reading = Estimate()
+        watch = Watch(answer, self._thought_budget)
+        is_loop = False
+        self._heard = 0
         for event in self._events(self._at.inference.generate(request)):
             match event:
                 case Loading(fraction):  # the engine crashed since, or another program loaded another model
@@ -319,14 +338,33 @@ class Turn:
                 case Prefill(done, total, _):
                     fraction = done / total if total else 1.0
                     self._wait_for(Waiting.READING, fraction, reading.seconds_left(fraction))
-                case Tokens(ids, pieces):
+                case Tokens(ids, pieces) if not is_loop:
                     self._written += len(ids)
-                    with self._at.lock:
-                        for token_id, piece in zip(ids, pieces, strict=True):
-                            self._tell(answer.feed(token_id, piece))
+                    is_loop = self._take(zip(ids, pieces, strict=True), answer, watch)
+                case Finished(reason, stats) if is_loop and not self._cancelled.is_set():
+                    self._remark = ErrorInfo(_LOOP)
+                    return event if reason is StopReason.FAILED else Finished(StopReason.LENGTH, stats)
                 case Finished():
+                    if watch.thought_in_circles and event.reason is StopReason.STOP:
+                        self._remark = ErrorInfo(_CIRCLES)
                     return event
         raise RuntimeError("a generation ended without Finished")
+
+    def _take(self, tokens: Iterable[tuple[int, bytes]], answer: Answer, watch: Watch) -> bool:
+        """Adds to the answer; returns whether it is a loop, so that no more is to be added."""
+        generation = self._generation
+        assert generation is not None
+        with self._at.lock:
+            for token_id, piece in tokens:
+                self._heard += 1
+                self._tell(answer.feed(token_id, piece))
+                match watch.feed(token_id):
+                    case Act.ANSWER_NOW:
+                        generation.inject(ANSWER_NOW, self._heard)
+                    case Act.END:
+                        generation.cancel()
+                        return True
+        return False
 
     def _load(self, spec: ModelSpec) -> ModelInfo:
         """Loads the model if need be, telling of the progress (which `model_info` alone would not)."""
@@ -356,14 +394,15 @@ class Turn:
     def _wait_for(self, waiting: Waiting, fraction: float = 0.0, seconds_left: float | None = None) -> None:
         self._at.emit(AnswerWaiting(self.conversation_id, self._message.id, waiting, fraction, seconds_left))
 
-    def _tell(self, events: Iterator[HarmonyEvent]) -> None:
+    def _tell(self, events: Sequence[HarmonyEvent]) -> None:
+        answer = self._answer
+        assert answer is not None
         ids = self.conversation_id, self._message.id
         for event in events:
             match event:
                 case PartStarted(index, channel, name):
                     self._at.emit(AnswerPartStarted(*ids, index, channel, name))
                 case PartDelta(index, text):
-                    self._at.emit(AnswerDelta(*ids, index, text))
+                    self._at.emit(AnswerDelta(*ids, index, text, answer.tokens(index)))
                 case PartEnded(index):
-                    assert self._answer is not None
-                    self._at.emit(AnswerPartEnded(*ids, index, self._answer.seconds(index)))
+                    self._at.emit(AnswerPartEnded(*ids, index, answer.seconds(index), answer.tokens(index)))

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from inglenook.chat.events import (
@@ -53,8 +55,13 @@ _HELP = N_(
     "/open NUMBER    go on with one of them\n"
     "/effort LEVEL   low, medium or high: how long the model reasons\n"
     "/help           this\n"
-    "Ctrl-C stops an answer, Ctrl-D leaves."
+    "{key} ends the reasoning: the answer comes at once. Ctrl-C stops an answer, Ctrl-D leaves."
 )
+if sys.platform == "win32":
+    _NOW_KEY, _NOW_SIGNAL = "Ctrl-Break", signal.SIGBREAK
+else:
+    _NOW_KEY, _NOW_SIGNAL = "Ctrl-\\", signal.SIGQUIT
+_METER_SECONDS = 0.25
 
 Event = TypeVar("Event", bound=ChatEvent)
 
@@ -74,7 +81,7 @@ def run(services: Services, *, is_demo: bool) -> int:
             _notice(tr(N_("This is the demo model: a tiny network that shows how Inglenook works. It knows little.")))
         _notice(tr(N_("/help shows the commands, Ctrl-D leaves.")))
     services.models.start()  # ready, with luck, when the first message is typed
-    chat = _Chat(services)
+    chat = _Chat(services, interactive)
     try:
         while (line := _read(interactive)) is not None:
             if line.startswith("/"):
@@ -105,11 +112,23 @@ def _notice(text: str) -> None:
     print(harmless(text), file=sys.stderr, flush=True)
 
 
+@contextlib.contextmanager
+def _now_key(action: Callable[[], None]) -> Iterator[None]:
+    """Within, `_NOW_KEY` calls `action` instead of ending the program."""
+    before = signal.signal(_NOW_SIGNAL, lambda *_: action())
+    try:
+        yield
+    finally:
+        signal.signal(_NOW_SIGNAL, before)
+
+
 class _Chat:
     """One conversation at a time. Events come on other threads and wait in a queue for this one."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, interactive: bool) -> None:
         self._service = services.chat
+        self._interactive = interactive
+        self._metered = self._thinks_since = 0.0
         self._events: queue.SimpleQueue[ChatEvent] = queue.SimpleQueue()
         self._unsubscribe: Callable[[], None] = self._service.subscribe(self._events.put)
         self._status = StatusLine(sys.stderr)
@@ -140,12 +159,19 @@ class _Chat:
         elif verb == "open" and argument.isdecimal():
             self._open(int(argument))
         else:
-            _notice(tr(_HELP))
+            _notice(tr(_HELP, key=_NOW_KEY))
 
     def ask(self, text: str) -> None:
-        """Sends a message and shows the answer. Ctrl-C stops the answer."""
+        """Sends a message and shows the answer. Ctrl-C stops the answer, `_NOW_KEY` its reasoning."""
         self._drain()
         self._service.send(self._id, text)
+        if not self._interactive:
+            self._show_answer()
+            return
+        with _now_key(lambda: self._service.answer_now(self._id)):
+            self._show_answer()
+
+    def _show_answer(self) -> None:
         channels: dict[int, Channel] = {}
         while True:
             try:
@@ -189,18 +215,28 @@ class _Chat:
                 self._status.show(tr(_WAITING[waiting], percent=f"{fraction * 100:.0f}"))
             case AnswerPartStarted(conversation, _, index, channel) if conversation == self._id:
                 channels[index] = channel
+                self._thinks_since = time.monotonic()
                 self._status.show(tr(N_("Thinking...")))
                 if channel is Channel.REASONING and self._dim:
                     self._status.clear()
                     write(sys.stdout, DIM)
-            case AnswerDelta(conversation, _, index, text) if conversation == self._id:
+            case AnswerDelta(conversation, _, index, text, tokens) if conversation == self._id:
                 shown = (Channel.FINAL, Channel.PREAMBLE, *((Channel.REASONING,) if self._dim else ()))
                 if channels.get(index) in shown:
                     self._write(text)
+                elif channels.get(index) is Channel.REASONING:
+                    self._meter(tokens)
             case AnswerPartEnded(conversation, _, index) if conversation == self._id:
                 if channels.get(index) is Channel.REASONING and self._dim:
                     write(sys.stdout, PLAIN)
                 self._finish_line()
+
+    def _meter(self, tokens: int) -> None:
+        now = time.monotonic()
+        if now - self._metered >= _METER_SECONDS:
+            self._metered = now
+            words = N_("Thinking: {seconds} s, {tokens} tokens ({key} to answer now)")
+            self._status.show(tr(words, seconds=int(now - self._thinks_since), tokens=tokens, key=_NOW_KEY))
 
     def _write(self, text: str) -> None:
         self._status.clear()
@@ -220,10 +256,10 @@ class _Chat:
         self._finish_line()
         if event.error is not None:
             self._error(event.error)
-        elif event.message.state in _ENDS:
-            _notice(tr(_ENDS[event.message.state]))
         elif event.message.error:
             _notice(one_line(event.message.error))
+        elif event.message.state in _ENDS:
+            _notice(tr(_ENDS[event.message.state]))
 
     def _error(self, error: ErrorInfo) -> None:
         self.failed = True

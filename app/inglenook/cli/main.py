@@ -80,7 +80,7 @@ def _verb(arguments: argparse.Namespace, services: Services) -> int:
         return bench.run(services)
     from inglenook.cli import doctor
 
-    return doctor.run(services, as_json=arguments.json)
+    return doctor.run(services, as_json=arguments.json, model=arguments.model)
 
 
 def check_model_file(file: Path) -> None:
@@ -122,6 +122,9 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument("--seed", type=_seed, metavar="N", help=tr(N_("the same number gives the same answer again")))
     ask.add_argument("--max-tokens", type=_count, default=0, metavar="N", help=tr(N_("end after so many tokens")))
     ask.add_argument("--json", action="store_true", help=tr(N_("print one JSON object with reasoning and speed")))
+    ask.add_argument(
+        "--schema", type=Path, metavar="FILE", help=tr(N_("answer with JSON that matches this JSON schema"))
+    )
 
     chat = verbs.add_parser("chat", help=tr(N_("chat in the terminal")))
     chat.add_argument("--model", type=Path, metavar="FILE", help=model_help)
@@ -130,6 +133,9 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("model", type=Path, metavar="FILE", help=tr(N_("a GGUF file")))
 
     doctor = verbs.add_parser("doctor", help=tr(N_("versions, devices, memory and folders, for a report")))
+    doctor.add_argument(
+        "--model", type=Path, metavar="FILE", help=tr(N_("tell how this GGUF file would fit the memory"))
+    )
     doctor.add_argument("--json", action="store_true", help=tr(N_("print one JSON object")))
     return top
 

@@ -35,7 +35,10 @@ def new_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """A message in its place in the tree. `created` is Unix time in seconds."""
+    """A message in its place in the tree. `created` is Unix time in seconds.
+
+    What is `pinned` is told to the model for ever; `ConversationStore.pin_message` alone changes that.
+    """
 
     id: str
     conversation_id: str
@@ -47,6 +50,16 @@ class StoredMessage:
     model: str = ""
     stats: GenerationStats | None = None
     error: str = ""
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """How many tokens a text of a message takes; `digest` (of the text) says which, as one may be told in two ways."""
+
+    message_id: str
+    digest: bytes
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +138,22 @@ class ConversationStore(Protocol):
         ...
 
     def save_message(self, message: StoredMessage) -> None:
-        """Inserts or replaces; several replacements of one message that wait for the disk become one."""
+        """Inserts or replaces; several replacements of one message that wait for the disk become one.
+
+        Not `pinned`: whoever writes an answer does not know it.
+        """
+        ...
+
+    def pin_message(self, message_id: str, pinned: bool) -> None:
+        """Sets `StoredMessage.pinned` of a message that was saved before."""
+        ...
+
+    def token_counts(self, conversation_id: str, vocabulary: str) -> Sequence[TokenCount]:
+        """What `save_token_counts` was given of the conversation's messages under the vocabulary of that hash."""
+        ...
+
+    def save_token_counts(self, vocabulary: str, counts: Sequence[TokenCount]) -> None:
+        """Keeps them, each in place of what was kept of the same message under the same vocabulary."""
         ...
 
     def delete_conversation(self, conversation_id: str) -> None:

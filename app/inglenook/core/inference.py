@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from inglenook.core.constraint import Constraint
 from inglenook.core.errors import ErrorInfo
 from inglenook.core.events import EngineEvent
+from inglenook.core.memory import Plan, Use
 from inglenook.core.prompt import Segment
 
 
@@ -39,6 +41,9 @@ class ModelInfo:
     specials: tuple[tuple[str, int], ...]
     devices: tuple[str, ...] = ()
     is_demo: bool = False
+    plan: Plan | None = None  # how it was loaded, with the memory foreseen
+    allocated: tuple[Use, ...] = ()  # by llama.cpp, as its log has it
+    process: int = 0  # that of the engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ class GenerateRequest:
     """One generation. The engine loads `model` first if it is not the one loaded.
 
     Generation ends at `max_tokens` (0: what the context leaves), at a stop token, or when the context is full.
-    `ignore_stop` goes on past stop tokens (benchmarks only).
+    `ignore_stop` goes on past stop tokens (benchmarks only). With a `constraint`, what cannot follow by it is not said.
     """
 
     model: ModelSpec
@@ -68,6 +73,19 @@ class GenerateRequest:
     sampling: Sampling = field(default_factory=Sampling)
     max_tokens: int = 0
     ignore_stop: bool = False
+    constraint: Constraint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Tokens of several texts, each by itself, under one vocabulary (its hash).
+
+    `n_ctx` is the context window that the model has, or would be loaded with now; 0 if it cannot be loaded.
+    """
+
+    tokens: tuple[int, ...]
+    vocabulary: str
+    n_ctx: int
 
 
 class EngineState(StrEnum):
@@ -98,6 +116,14 @@ class Generation(Protocol):
 
     def cancel(self) -> None:
         """Asks it to end soon; from any thread, any number of times. `Finished(CANCELLED)` follows."""
+        ...
+
+    def inject(self, segments: Sequence[Segment], after: int) -> None:
+        """Has it go on with a few tokens that were not sampled, in place of the next one; from any thread.
+
+        Ignored if a control token has come since its first `after` tokens: what the caller knew of it is over. The
+        tokens are told like sampled ones, and what was evaluated stays. They wait for the end of a character.
+        """
         ...
 
 
@@ -132,6 +158,10 @@ class InferenceService(Protocol):
         """Tokens that `segments` take. Waits for the engine. Raises `UserError`."""
         ...
 
+    def counts(self, model: ModelSpec, texts: Sequence[Sequence[Segment]]) -> Counts:
+        """Tokens of each of `texts`, by the vocabulary of `model`, which need not be loaded. Otherwise as `count`."""
+        ...
+
     def model_info(self, model: ModelSpec) -> ModelInfo:
         """Loads `model` if necessary and tells about it. Waits for the engine. Raises `UserError`."""
         ...
@@ -155,6 +185,10 @@ class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it
 
 class ModelSource(Protocol):
     """Which model answers; offered by `library`, used by `chat`."""
+
+    def known(self) -> ModelSpec | None:
+        """The chosen model, if it is ready to load; at once, and nothing is begun."""
+        ...
 
     def spec(self, cancelled: Callable[[], bool]) -> ModelSpec:
         """The chosen model, ready to load.

@@ -37,11 +37,12 @@ class TextPart:
 class ReasoningPart:
     """The analysis channel: shown folded, dropped from history once its turn has a final answer.
 
-    `seconds` is the wall time from its first to its last token.
+    `seconds` is the wall time from its first to its last token, `tokens` how many it took (0: not known).
     """
 
     text: str
     seconds: float = 0.0
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

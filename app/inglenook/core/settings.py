@@ -54,6 +54,7 @@ class Setting(Generic[T]):
 APPEARANCE = N_("Appearance")
 ANSWERS = N_("Answers")
 MODEL = N_("Model")
+NETWORK = N_("Network")
 
 THEME = Setting(
     "theme", APPEARANCE, N_("Theme"), "system", N_("Light, dark, or as the system has it."),
@@ -78,6 +79,17 @@ EFFORT = Setting(
     N_("How long the model thinks before it answers. Low is fastest. Applies to new chats."),
     choices=(("low", N_("Low")), ("medium", N_("Medium")), ("high", N_("High"))),
 )  # fmt: skip
+_THOUGHT_HELP = N_("Tokens of reasoning after which the model is made to answer. 0 is no limit.")
+THOUGHT_LOW, THOUGHT_MEDIUM, THOUGHT_HIGH = (
+    Setting(key, ANSWERS, title, 0, _THOUGHT_HELP, minimum=0, maximum=65536, step=256)
+    for key, title in (
+        ("thought_tokens_low", N_("Longest reasoning at low effort")),
+        ("thought_tokens_medium", N_("Longest reasoning at medium effort")),
+        ("thought_tokens_high", N_("Longest reasoning at high effort")),
+    )
+)
+THOUGHT_TOKENS = {"low": THOUGHT_LOW, "medium": THOUGHT_MEDIUM, "high": THOUGHT_HIGH}
+"""By effort."""
 TEMPERATURE = Setting(
     "temperature", ANSWERS, N_("Temperature"), 1.0,
     N_("0 always gives the likeliest answer; 1 is what OpenAI recommends."), minimum=0.0, maximum=2.0, step=0.1,
@@ -109,12 +121,23 @@ KEEP_STATES = Setting(
 GPU = Setting("use_gpu", MODEL, N_("Use the graphics processor"), True, N_("Off runs the model on the CPU alone."))
 # Chosen in the model menu, not in the dialog: the path of a GGUF file, or "" for the demo model.
 MODEL_FILE = Setting("model_file", MODEL, N_("Model file"), "")
+ALLOW_NETWORK = Setting(
+    "allow_network", NETWORK, N_("Allow downloads"), True,
+    N_("Off forbids every connection to the network. Inglenook only ever makes one for something that you started."),
+)  # fmt: skip
+HUB_ADDRESS = Setting(
+    "hub_address", NETWORK, N_("Mirror"), "",
+    N_("Where models come from, instead of https://huggingface.co. Files are checked in any case."),
+)  # fmt: skip
 
 ALL: tuple[Setting[Any], ...] = (
     THEME,
     TEXT_SIZE,
     EFFORT,
     INSTRUCTIONS,
+    THOUGHT_LOW,
+    THOUGHT_MEDIUM,
+    THOUGHT_HIGH,
     TEMPERATURE,
     TOP_P,
     CONTEXT,
@@ -122,6 +145,8 @@ ALL: tuple[Setting[Any], ...] = (
     SLEEP,
     AHEAD,
     KEEP_STATES,
+    ALLOW_NETWORK,
+    HUB_ADDRESS,
 )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from inglenook.core.errors import ErrorInfo, UserError
 from inglenook.core.events import Finished, StopReason
-from inglenook.core.inference import EngineState, EngineStatus, GenerateRequest, ModelInfo, ModelSpec
+from inglenook.core.inference import Counts, EngineState, EngineStatus, GenerateRequest, ModelInfo, ModelSpec
 from inglenook.core.prompt import Segment
 from inglenook.engine.generation import EngineGeneration, Reply
 from inglenook.engine.launch import describe
@@ -50,19 +50,19 @@ class EngineClient:
 
     def generate(self, request: GenerateRequest) -> EngineGeneration:
         """See `InferenceService.generate`."""
-        generation = EngineGeneration(next(self._numbers), self._supervisor.cancel)
+        generation = EngineGeneration(next(self._numbers), self._supervisor)
         self._supervisor.request(Run(generation.number, request), generation)
         return generation
 
     def load(self, model: ModelSpec) -> EngineGeneration:
         """See `InferenceService.load`."""
-        generation = EngineGeneration(next(self._numbers), self._supervisor.cancel)
+        generation = EngineGeneration(next(self._numbers), self._supervisor)
         self._supervisor.request(Load(generation.number, model), generation)
         return generation
 
     def prefill(self, model: ModelSpec, segments: Sequence[Segment], keep: str = "") -> EngineGeneration:
         """See `InferenceService.prefill`."""
-        generation = EngineGeneration(next(self._numbers), self._supervisor.cancel)
+        generation = EngineGeneration(next(self._numbers), self._supervisor)
         self._supervisor.request(Ahead(generation.number, model, tuple(segments), keep), generation)
         return generation
 
@@ -79,15 +79,23 @@ class EngineClient:
 
     def count(self, model: ModelSpec, segments: Sequence[Segment]) -> int:
         """See `InferenceService.count`."""
+        return self.counts(model, (segments,)).tokens[0]
+
+    def counts(self, model: ModelSpec, texts: Sequence[Sequence[Segment]]) -> Counts:
+        """See `InferenceService.counts`."""
         reply = Reply(next(self._numbers))
-        self._supervisor.request(Count(reply.number, model, tuple(segments)), reply)
-        return int(reply.wait())
+        self._supervisor.request(Count(reply.number, model, tuple(map(tuple, texts))), reply)
+        counts = reply.wait()
+        assert isinstance(counts, Counts)
+        return counts
 
     def bench_raw(self, model: ModelSpec, prefill: int, decode: int) -> float:
         """Tokens a second of llama_decode alone, measured in the engine; see `protocol.Bench`. Raises `UserError`."""
         reply = Reply(next(self._numbers))
         self._supervisor.request(Bench(reply.number, model, prefill, decode), reply)
-        return reply.wait()
+        speed = reply.wait()
+        assert isinstance(speed, float)
+        return speed
 
     def model_info(self, model: ModelSpec) -> ModelInfo:
         """See `InferenceService.model_info`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import codecs
 import logging
 import time
 from typing import Protocol
@@ -13,14 +14,17 @@ from inglenook.core.errors import UserError
 from inglenook.core.events import EngineEvent, Finished, GenerationStats, Prefill, StopReason
 from inglenook.core.i18n import N_
 from inglenook.core.inference import GenerateRequest
-from inglenook.engine.llama import DecodeError
+from inglenook.engine.constrain import Guard
+from inglenook.engine.llama import DecodeError, Grammar
 from inglenook.engine.loaded import Loaded
+from inglenook.engine.protocol import Inject
 from inglenook.engine.sampling import Sampler
 from inglenook.engine.schedule import Job
 from inglenook.engine.states import SHORTEST
 
 _log = logging.getLogger(__name__)
 _SMALLEST_PIECE = 32  # tokens for which a checkpoint is worth an evaluation of its own
+_LONGEST_CHARACTER = 4  # bytes, so as many tokens at most
 
 
 class JobCancelled(Exception):  # noqa: N818 - not an error: somebody asked for it
@@ -54,6 +58,7 @@ class Generating:
         if self._starts and not ahead:
             self._starts.pop()
         self._cached = 0
+        self._guard: Guard | None = None
         self._output = 0
         self._first_token = 0.0
         self._prefill_s = 0.0
@@ -70,7 +75,15 @@ class Generating:
                 tokens=len(self._prompt),
                 n_ctx=n_ctx,
             )
-        return self._finished(decode=True)
+        if (constraint := self._request.constraint) is None:
+            return self._finished(decode=True)
+        model = self._loaded.model
+        self._guard = Guard(constraint, self._loaded.vocabulary.lexicon, lambda grammar: Grammar(model, grammar))
+        try:
+            self._guard.resume(self._prompt)
+            return self._finished(decode=True)
+        finally:
+            self._guard.close()
 
     def run_ahead(self, *, alone: bool) -> Finished:
         """Evaluates the prompt, if it fits and is not all there; `alone`: so that the cache holds nothing after it."""
@@ -166,7 +179,7 @@ class Generating:
         context, cache, piece = loaded.context, loaded.cache, loaded.model.piece
         put, number = job.client.outbox.put_token, job.command.id
         stops = frozenset[int]() if request.ignore_stop else loaded.model.stops
-        sampler = Sampler(request.sampling, loaded.model.n_vocab)
+        sampler, guard = Sampler(request.sampling, loaded.model.n_vocab), self._guard
         position = len(self._prompt)
         limit = n_ctx - position
         reason = StopReason.CONTEXT
@@ -175,10 +188,14 @@ class Generating:
         started = time.monotonic()
         try:
             while True:
-                token = sampler.pick(context.logits())
+                if job.injection is not None:
+                    position += self._inject(job.injection, limit)
+                token = sampler.pick(context.logits(), guard)
+                if guard is not None:
+                    guard.take(token)
                 put(number, token, piece(token))
                 self._output += 1
-                if self._output == 1:
+                if not self._first_token:
                     self._first_token = time.monotonic() - job.arrived
                 if token in stops:
                     return StopReason.STOP
@@ -190,3 +207,31 @@ class Generating:
                 position += 1
         finally:
             self._decode_s = time.monotonic() - started
+
+    def _inject(self, injection: Inject, limit: int) -> int:
+        """Goes on with tokens that were not sampled, if they are still of use; returns how many those were."""
+        job, loaded = self._job, self._loaded
+        cache, piece = loaded.cache, loaded.model.piece
+        ids = loaded.vocabulary.tokenizer.tokenize(injection.segments)
+        said = cache.tokens[len(self._prompt) :]
+        came = said[injection.after :]
+        control = loaded.model.specials.values()
+        late = any(token in control for token in came) or self._output + len(ids) >= limit
+        if not late and _ends_within_a_character(b"".join(map(piece, said[-_LONGEST_CHARACTER:]))):
+            return 0  # with the next token, or a later one
+        job.injection = None
+        if late or not ids or (self._guard is not None and not self._guard.takes(ids)):
+            return 0
+        for token in ids:
+            job.client.outbox.put_token(job.command.id, token, piece(token))
+        self._output += len(ids)
+        loaded.context.decode(ids, len(cache))
+        cache.extend(ids)
+        return len(ids)
+
+
+def _ends_within_a_character(data: bytes) -> bool:
+    """Whether UTF-8 text, which may begin anywhere, ends in the first bytes of a character."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    decoder.decode(data)
+    return bool(decoder.getstate()[0])

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from inglenook.core.errors import ErrorInfo, UserError
 from inglenook.core.events import EngineEvent, Finished
+from inglenook.core.inference import Counts
+from inglenook.core.prompt import Segment
+
+
+class Requests(Protocol):
+    """Where a generation's wishes go: the supervisor."""
+
+    def cancel(self, number: int) -> None:
+        """Asks it to end."""
+
+    def inject(self, number: int, segments: Sequence[Segment], after: int) -> None:
+        """Hands it tokens to go on with."""
 
 
 class EngineGeneration:
     """Implements `core.inference.Generation`."""
 
-    def __init__(self, number: int, on_cancel: Callable[[int], None]) -> None:
+    def __init__(self, number: int, requests: Requests) -> None:
         self.number = number
-        self._on_cancel = on_cancel
+        self._requests = requests
         self._events: queue.SimpleQueue[EngineEvent] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._cancelled = False
@@ -33,7 +46,11 @@ class EngineGeneration:
             if self._cancelled:
                 return
             self._cancelled = True
-        self._on_cancel(self.number)
+        self._requests.cancel(self.number)
+
+    def inject(self, segments: Sequence[Segment], after: int) -> None:
+        """See `Generation.inject`."""
+        self._requests.inject(self.number, segments, after)
 
     def feed(self, event: EngineEvent) -> None:
         """The inference thread's news."""
@@ -46,15 +63,15 @@ class Reply:
     def __init__(self, number: int) -> None:
         self.number = number
         self._done = threading.Event()
-        self._value = 0.0
+        self._value: float | Counts = 0.0
         self._error: ErrorInfo | None = None
 
-    def set(self, value: float, error: ErrorInfo | None) -> None:
+    def set(self, value: float | Counts, error: ErrorInfo | None) -> None:
         """The inference thread's news."""
         self._value, self._error = value, error
         self._done.set()
 
-    def wait(self) -> float:
+    def wait(self) -> float | Counts:
         """The answer. Raises `UserError`."""
         self._done.wait()
         if self._error is not None:

@@ -24,7 +24,7 @@ from inglenook.core.i18n import N_
 from inglenook.core.inference import EngineState, EngineStatus
 from inglenook.engine import protocol, transport
 from inglenook.engine.outbox import Outbox
-from inglenook.engine.protocol import Answer, Bench, Cancel, Changed, Count, Happened, Leave
+from inglenook.engine.protocol import Answer, Bench, Cancel, Changed, Count, Happened, Inject, Leave
 from inglenook.engine.schedule import ClientLine, Job
 
 if TYPE_CHECKING:
@@ -125,6 +125,9 @@ class Host:
         if isinstance(command, Cancel):
             for job in runner.schedule.cancel(client, command.id) if runner else ():
                 client.outbox.put(_refusal(job.command, Finished(StopReason.CANCELLED)))
+        elif isinstance(command, Inject):
+            if runner is not None:
+                runner.schedule.inject(client, command)
         elif runner is None:
             client.outbox.put(_refusal(command, Finished(StopReason.FAILED, error=ErrorInfo(BROKEN))))
         else:

@@ -15,10 +15,10 @@ from typing import Any
 
 from inglenook.core.errors import ErrorInfo
 from inglenook.core.events import EngineEvent, Tokens
-from inglenook.core.inference import EngineStatus, GenerateRequest, ModelSpec
+from inglenook.core.inference import Counts, EngineStatus, GenerateRequest, ModelSpec
 from inglenook.core.prompt import Segment
 
-VERSION = 2  # raise it when a message changes
+VERSION = 3  # raise it when a message changes
 _NAME = "inglenook engine"
 
 
@@ -53,11 +53,14 @@ class Ahead:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Count tokens, between those of a running generation; one `Answer` follows."""
+    """Count the tokens of each of `texts`, between those of a running generation; one `Answer` with `Counts` follows.
+
+    Of a model that is not loaded only the vocabulary is.
+    """
 
     id: int
     model: ModelSpec
-    segments: tuple[Segment, ...]
+    texts: tuple[tuple[Segment, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +81,25 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Inject:
+    """Put `segments` in place of the next token of this client's generation `id`; see `Generation.inject`.
+
+    There is no answer: what was put in is told as if it had been sampled.
+    """
+
+    id: int
+    segments: tuple[Segment, ...]
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """The client goes. The engine ends `idle_seconds` after its last one."""
 
     idle_seconds: float
 
 
-Command = Run | Load | Ahead | Count | Bench | Cancel | Leave
+Command = Run | Load | Ahead | Count | Bench | Cancel | Inject | Leave
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +115,7 @@ class Answer:
     """The one result of `Count` or `Bench`."""
 
     id: int
-    value: float = 0.0
+    value: float | Counts = 0.0
     error: ErrorInfo | None = None
 
 

@@ -12,13 +12,14 @@ from pathlib import Path
 from inglenook.core.errors import ErrorInfo, UserError
 from inglenook.core.events import EngineEvent, Finished, Loading, StopReason
 from inglenook.core.i18n import N_
-from inglenook.core.inference import EngineState, EngineStatus, GenerateRequest, ModelSpec
-from inglenook.engine import llama
+from inglenook.core.inference import Counts, EngineState, EngineStatus, GenerateRequest, ModelSpec
+from inglenook.engine import llama, memory
 from inglenook.engine.generating import Generating, JobCancelled
 from inglenook.engine.llama import LoadCancelled
 from inglenook.engine.loaded import Identity, Loaded, Vocabulary, check_model_file
 from inglenook.engine.protocol import Ahead, Answer, Bench, Count, Happened, Load, Run
 from inglenook.engine.schedule import Job, Schedule
+from inglenook_convert.headers import HeaderError
 
 _log = logging.getLogger(__name__)
 FAILED = N_("The engine failed inside. Try again; if it happens again, please report it with the engine's log.")
@@ -160,8 +161,10 @@ class Runner:
         command = job.command
         assert isinstance(command, Count)
         try:
-            tokenizer = self._vocabulary_of(command.model).tokenizer
-            answer = Answer(command.id, len(tokenizer.tokenize(command.segments)))
+            vocabulary = self._vocabulary_of(command.model)
+            tokens = tuple(len(vocabulary.tokenizer.tokenize(text)) for text in command.texts)
+            counts = Counts(tokens, vocabulary.model.vocabulary_hash, self._context_of(command.model))
+            answer = Answer(command.id, counts)
         except UserError as error:
             answer = Answer(command.id, error=error.info)
         except Exception:  # as in _work
@@ -179,6 +182,15 @@ class Runner:
                 self._vocabulary = None
             self._vocabulary = Vocabulary(llama.Model(Path(spec.path), vocabulary_only=True), spec.path)
         return self._vocabulary
+
+    def _context_of(self, spec: ModelSpec) -> int:
+        """Tokens of the context that `spec` is loaded with, or would be; 0 if it would not be."""
+        if self._loaded is not None and self._loaded.info.spec == spec:
+            return self._loaded.info.n_ctx
+        try:
+            return memory.plan_for(spec).choice.n_ctx
+        except (UserError, HeaderError):
+            return 0
 
     def _bench(self, job: Job, command: Bench) -> None:
         try:

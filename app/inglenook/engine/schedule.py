@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from inglenook.engine.outbox import Outbox
-from inglenook.engine.protocol import Ahead, Bench, Count, Load, Run
+from inglenook.engine.protocol import Ahead, Bench, Count, Inject, Load, Run
 
 
 @dataclass(eq=False, slots=True)
@@ -21,12 +21,13 @@ class ClientLine:
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A command with its client. `cancelled` is set by any thread and read by the one that works on it."""
+    """A command with its client. `cancelled` and `injection` are set by any thread, for the one that works on it."""
 
     client: ClientLine
     command: Run | Load | Ahead | Count | Bench
     arrived: float = field(default_factory=time.monotonic)
     cancelled: bool = False
+    injection: Inject | None = None
 
 
 class Schedule:
@@ -104,6 +105,13 @@ class Schedule:
             if self._current is not None and meant(self._current):
                 self._stop(self._current)
             return waiting
+
+    def inject(self, client: ClientLine, command: Inject) -> None:
+        """Hands it to `client`'s generation, if that is the running job."""
+        with self._changed:
+            job = self._current
+            if job is not None and job.client is client and job.command.id == command.id:
+                job.injection = command
 
     def _stop(self, job: Job) -> None:
         job.cancelled = True

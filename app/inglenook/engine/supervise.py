@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
@@ -16,6 +16,7 @@ from inglenook.core.errors import ErrorInfo, UserError
 from inglenook.core.events import Finished, Loading, Prefill, StopReason, Tokens
 from inglenook.core.i18n import N_
 from inglenook.core.inference import EngineState, EngineStatus, ModelInfo, ModelSpec
+from inglenook.core.prompt import Segment
 from inglenook.engine import launch
 from inglenook.engine.generation import EngineGeneration, Reply
 from inglenook.engine.launch import Attachment
@@ -28,6 +29,7 @@ from inglenook.engine.protocol import (
     Changed,
     Count,
     Happened,
+    Inject,
     Leave,
     Load,
     Report,
@@ -64,7 +66,7 @@ class _Failed:
 
 
 Request = Run | Load | Ahead | Count | Bench
-_Post = Request | Cancel | Attachment | _Failed | _Unload | _Close
+_Post = Request | Cancel | Inject | Attachment | _Failed | _Unload | _Close
 
 
 @dataclass(slots=True)
@@ -117,6 +119,10 @@ class Supervisor:
     def cancel(self, number: int) -> None:
         """Asks a generation to end."""
         self._post(Cancel(number))
+
+    def inject(self, number: int, segments: Sequence[Segment], after: int) -> None:
+        """Hands a generation tokens to go on with."""
+        self._post(Inject(number, tuple(segments), after))
 
     def unload(self) -> None:
         """Leaves the engine."""
@@ -211,6 +217,9 @@ class Supervisor:
                 self._on_status(EngineStatus(EngineState.OFF))
             case Cancel(number):
                 self._cancel(number)
+            case Inject(number):
+                if self._outbox is not None and number in self._waiting:
+                    self._outbox.put(item)
             case Attachment():
                 self._attached(item)
             case _Failed(error):

@@ -86,3 +86,23 @@ def m002_messages(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX message_conversation ON message (conversation_id, number)")
     connection.execute("CREATE INDEX message_parent ON message (parent_id)")
     connection.execute("CREATE INDEX message_streaming ON message (owner) WHERE state = 'streaming'")
+
+
+@migration
+def m003_pinned(connection: sqlite3.Connection) -> None:
+    """`pinned` messages stay in the model's context when older ones leave it."""
+    connection.execute("ALTER TABLE message ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0")
+
+
+@migration
+def m004_token_counts(connection: sqlite3.Connection) -> None:
+    """How many tokens a message takes under the vocabulary of that hash; `digest` is of the text that was counted."""
+    connection.execute(
+        """CREATE TABLE token_count (
+            message_id TEXT NOT NULL REFERENCES message (id) ON DELETE CASCADE,
+            vocabulary TEXT NOT NULL,
+            digest BLOB NOT NULL,
+            tokens INTEGER NOT NULL,
+            PRIMARY KEY (message_id, vocabulary)
+        ) STRICT, WITHOUT ROWID"""
+    )

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from inglenook.core.conversation import Conversation, MessageState, StoredMessage, Tree
+from inglenook.core.conversation import Conversation, MessageState, StoredMessage, TokenCount, Tree
 from inglenook.core.errors import ErrorInfo, UserError
 from inglenook.core.messages import Effort, Message, Role, SampledTokens
 from inglenook.store import codec, database
 from inglenook.store.owners import Owner
-from inglenook.store.writer import Change, ConversationChange, Writer
+from inglenook.store.writer import Change, ConversationChange, CountChange, Pin, Writer
 
 UNDO_SECONDS = 3600.0
 """A deleted conversation is removed at the first start that is at least this much later."""
@@ -77,7 +77,11 @@ class SqliteStore:
         messages = {m.id: m for m in map(_message, message_rows)}
         for waiting in pending.values():
             if isinstance(waiting, StoredMessage) and waiting.conversation_id == conversation_id:
-                messages[waiting.id] = waiting
+                is_pinned = waiting.id in messages and messages[waiting.id].pinned
+                messages[waiting.id] = replace(waiting, pinned=is_pinned)
+        for waiting in pending.values():
+            if isinstance(waiting, Pin) and waiting.message_id in messages:
+                messages[waiting.message_id] = replace(messages[waiting.message_id], pinned=waiting.pinned)
         return Tree(found[conversation_id], tuple(messages.values()))
 
     def save_conversation(self, conversation: Conversation) -> None:
@@ -87,6 +91,22 @@ class SqliteStore:
     def save_message(self, message: StoredMessage) -> None:
         """Inserts or replaces; several replacements of one message that wait for the disk become one."""
         self._writer.put(message.id, message)
+
+    def pin_message(self, message_id: str, pinned: bool) -> None:
+        """Pins a message that was saved before, or no longer."""
+        self._writer.put(f"pin {message_id}", Pin(message_id, pinned))
+
+    def token_counts(self, conversation_id: str, vocabulary: str) -> Sequence[TokenCount]:
+        """What is kept of the conversation's messages, and what waits for the disk of any."""
+        waiting = [c for c in self._writer.pending().values() if isinstance(c, CountChange)]
+        found = {row[0]: TokenCount(*row) for row in self._read(_SELECT_COUNTS, (conversation_id, vocabulary))}
+        found |= {c.count.message_id: c.count for c in waiting if c.vocabulary == vocabulary}
+        return tuple(found.values())
+
+    def save_token_counts(self, vocabulary: str, counts: Sequence[TokenCount]) -> None:
+        """Keeps them; what belongs to no stored message is ignored."""
+        for count in counts:
+            self._writer.put(f"tokens {vocabulary} {count.message_id}", CountChange(vocabulary, count))
 
     def delete_conversation(self, conversation_id: str) -> None:
         """Marks as deleted; a start an hour later or more removes it."""
@@ -142,6 +162,13 @@ class SqliteStore:
         if isinstance(change, StoredMessage):
             connection.execute(_SAVE_MESSAGE, self._message_row(change))
             return
+        if isinstance(change, Pin):
+            connection.execute("UPDATE message SET pinned = ? WHERE id = ?", (change.pinned, change.message_id))
+            return
+        if isinstance(change, CountChange):
+            count = change.count
+            connection.execute(_SAVE_COUNT, (change.vocabulary, count.digest, count.tokens, count.message_id))
+            return
         if change.row is not None:
             connection.execute(_SAVE_CONVERSATION, _conversation_row(change.row))
         if change.deleted is not None:
@@ -186,7 +213,8 @@ _SAVE_CONVERSATION = """
         date = excluded.date, leaf_id = excluded.leaf_id, instructions = excluded.instructions,
         effort = excluded.effort, model = excluded.model, draft = excluded.draft"""
 _SELECT_MESSAGES = """
-    SELECT id, conversation_id, parent_id, role, parts, tokens, vocabulary, state, created, effort, model, stats, error
+    SELECT id, conversation_id, parent_id, role, parts, tokens, vocabulary, state, created, effort, model, stats, error,
+        pinned
     FROM message WHERE conversation_id = ? ORDER BY number"""
 _SAVE_MESSAGE = """
     INSERT INTO message (id, conversation_id, parent_id, role, parts, tokens, vocabulary, state, created, effort, model,
@@ -197,6 +225,12 @@ _SAVE_MESSAGE = """
         state = excluded.state, created = excluded.created, effort = excluded.effort, model = excluded.model,
         stats = excluded.stats, error = excluded.error, content = excluded.content, reasoning = excluded.reasoning,
         owner = excluded.owner"""
+_SELECT_COUNTS = """
+    SELECT message_id, digest, token_count.tokens FROM token_count JOIN message ON message.id = message_id
+    WHERE conversation_id = ? AND token_count.vocabulary = ?"""
+_SAVE_COUNT = """
+    INSERT OR REPLACE INTO token_count (message_id, vocabulary, digest, tokens)
+    SELECT id, ?, ?, ? FROM message WHERE id = ?"""
 
 
 def _overlay(found: dict[str, Conversation], conversation_id: str, change: ConversationChange) -> None:
@@ -218,7 +252,8 @@ def _conversation(row: _Row) -> Conversation:
 
 
 def _message(row: _Row) -> StoredMessage:
-    id_, conversation_id, parent_id, role, parts, tokens, vocabulary, state, created, effort, model, stats, error = row
+    id_, conversation_id, parent_id, role, parts, tokens, vocabulary, state, created, effort, model, stats = row[:12]
+    error, pinned = row[12:]
     sampled = None if tokens is None else SampledTokens(codec.decode_tokens(tokens), vocabulary)
     return StoredMessage(
         id=id_,
@@ -231,6 +266,7 @@ def _message(row: _Row) -> StoredMessage:
         model=model,
         stats=codec.decode_stats(stats),
         error=error,
+        pinned=bool(pinned),
     )
 
 

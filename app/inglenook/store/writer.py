@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from inglenook.core.conversation import Conversation, StoredMessage
+from inglenook.core.conversation import Conversation, StoredMessage, TokenCount
 from inglenook.core.errors import UserError
 
 COMMIT_SECONDS = 0.15
@@ -31,7 +31,23 @@ class ConversationChange:
     deleted: bool | None = None
 
 
-Change = ConversationChange | StoredMessage
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A message is pinned, or no longer."""
+
+    message_id: str
+    pinned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CountChange:
+    """A message's tokens under a vocabulary."""
+
+    vocabulary: str
+    count: TokenCount
+
+
+Change = ConversationChange | StoredMessage | Pin | CountChange
 
 
 class Writer:
@@ -65,7 +81,7 @@ class Writer:
         self._thread.start()
 
     def put(self, change_id: str, change: Change) -> None:
-        """Queues `change` of the conversation or message of that id."""
+        """Queues `change`; it replaces one of the same id that still waits."""
         with self._condition:
             if self._refusing:
                 raise RuntimeError("the store is closed")

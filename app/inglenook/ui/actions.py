@@ -26,9 +26,13 @@ class Actions:
         self.sidebar = make(N_("Show or hide the &sidebar"), "F9", "sidebar")
         self.message = make(N_("Go to the &message field"), "Ctrl+L", "")
         self.stop = make(N_("S&top the answer"), "Esc", "stop")
+        self.answer_now = make(N_("Ans&wer now"), "Ctrl+J", "continue")
+        self.answer_now.setVisible(False)  # but while there is reasoning to end
+        self.models = make(N_("Mode&ls…"), "Ctrl+Shift+M", "")
         self.choose_model = make(N_("&Choose model file…"), "Ctrl+O", "folder")
         self.use_demo = make(N_("&Use the demo model"), "", "")
         self.retry_model = make(N_("L&oad the model again"), "", "refresh")
+        self.network = make(N_("Networ&k…"), "", "")
         self.settings = make(N_("S&ettings…"), "Ctrl+,", "settings")
         self.about = make(N_("&About Inglenook"), "", "info")
         self.quit = make(N_("&Quit"), "Ctrl+Q", "")
@@ -37,10 +41,10 @@ class Actions:
         self.about.setMenuRole(QAction.MenuRole.AboutRole)
         self.quit.setMenuRole(QAction.MenuRole.QuitRole)
         self._groups = (
-            (N_("&Chat"), (self.new_chat, self.rename, self.delete, self.stop)),
+            (N_("&Chat"), (self.new_chat, self.rename, self.delete, self.answer_now, self.stop)),
             (N_("&View"), (self.filter, self.message, self.sidebar)),
-            (N_("&Model"), (self.choose_model, self.use_demo, self.retry_model)),
-            (N_("&Inglenook"), (self.settings, self.about, self.quit)),
+            (N_("&Model"), (self.models, self.choose_model, self.use_demo, self.retry_model)),
+            (N_("&Inglenook"), (self.settings, self.network, self.about, self.quit)),
         )
         self._retint()
         theme.changed.connect(self._retint)

@@ -18,12 +18,19 @@ from inglenook.core.paths import Paths, resources
 from inglenook.core.settings import Settings
 from inglenook.ui.dialogs.crash import CrashHandler
 from inglenook.ui.main_window import MainWindow
-from inglenook.ui.services import Chats, Models
+from inglenook.ui.services import Chats, Models, Shelf
 from inglenook.ui.theme import Theme
 
 
-def run(chat: Chats, models: Models, settings: Settings, paths: Paths, notices: Sequence[ErrorInfo] = ()) -> int:
-    """Shows the window, returns the exit code when it has been closed. `chat` and `models` are left open.
+def run(
+    chat: Chats,
+    models: Models,
+    shelf: Shelf,
+    settings: Settings,
+    paths: Paths,
+    notices: Sequence[ErrorInfo] = (),
+) -> int:
+    """Shows the window, returns the exit code when it has been closed. `chat`, `models` and `shelf` are left open.
 
     `notices` are what happened before there was a window (a damaged file was set aside); each is shown once.
     """
@@ -32,7 +39,7 @@ def run(chat: Chats, models: Models, settings: Settings, paths: Paths, notices: 
     theme.apply(app)
     crashes = CrashHandler(theme, app)
     crashes.install()
-    window = MainWindow(chat, models, settings, paths, theme)
+    window = MainWindow(chat, models, shelf, settings, paths, theme)
     window.show()
     for notice in notices:
         _box(notice, QMessageBox.Icon.Information, window).open()

@@ -10,27 +10,32 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from PySide6.QtCore import QObject, Qt, QTimer, Signal, Slot
 
 from inglenook.chat.events import AnswerDelta, ChatEvent
 from inglenook.library.events import ModelStatus
-from inglenook.ui.services import Chats, Models
+from inglenook.library.shelf import Arrived, Removed, ShelfEvent, ShelfFailed, ShelfStatus, TrafficRead
+from inglenook.ui.services import Chats, Models, Shelf
 
 INTERVAL = 0.033  # seconds between two emptyings
+_STATES = (ModelStatus, ShelfStatus)  # of two in a row the later one says all
+_SHELF = (ShelfStatus, ShelfFailed, Arrived, Removed, TrafficRead)
 
 
 class Bridge(QObject):
-    """Emits `chat_event` and `model_status` on the thread that it lives in."""
+    """Emits `chat_event`, `model_status` and `shelf_event` on the thread that it lives in."""
 
     chat_event = Signal(object)  # ChatEvent
     model_status = Signal(object)  # ModelStatus
+    shelf_event = Signal(object)  # ShelfEvent
     _wake = Signal()
 
-    def __init__(self, chats: Chats, models: Models, parent: QObject | None = None) -> None:
+    def __init__(self, chats: Chats, models: Models, shelf: Shelf, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._lock = threading.Lock()
-        self._queue: list[ChatEvent | ModelStatus] = []
+        self._queue: list[ChatEvent | ModelStatus | ShelfEvent] = []
         self._deltas: list[str] = []  # texts of the delta at the end of the queue, joined when it leaves
         self._woken = False
         self._closed = False
@@ -40,9 +45,11 @@ class Bridge(QObject):
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self.flush)
         self._wake.connect(self._schedule, Qt.ConnectionType.QueuedConnection)
-        self._unsubscribe: tuple[Callable[[], None], ...] = (chats.subscribe(self.put), models.subscribe(self.put))
+        self._unsubscribe: tuple[Callable[[], None], ...] = tuple(
+            service.subscribe(self.put) for service in (chats, models, shelf)
+        )
 
-    def put(self, event: ChatEvent | ModelStatus) -> None:
+    def put(self, event: ChatEvent | ModelStatus | ShelfEvent) -> None:
         """Queues an event; from any thread."""
         with self._lock:
             if self._closed:
@@ -50,9 +57,10 @@ class Bridge(QObject):
             last = self._queue[-1] if self._queue else None
             if isinstance(event, AnswerDelta) and isinstance(last, AnswerDelta) and _same_part(event, last):
                 self._deltas.append(event.text)
+                self._queue[-1] = event  # it knows how many tokens there are by now
             else:
                 self._seal()
-                if isinstance(event, ModelStatus) and isinstance(last, ModelStatus):
+                if isinstance(event, _STATES) and type(event) is type(last):
                     self._queue.pop()
                 self._queue.append(event)
                 if isinstance(event, AnswerDelta):
@@ -72,6 +80,8 @@ class Bridge(QObject):
         for event in queue:
             if isinstance(event, ModelStatus):
                 self.model_status.emit(event)
+            elif isinstance(event, _SHELF):
+                self.shelf_event.emit(event)
             else:
                 self.chat_event.emit(event)
         self._emptied = time.monotonic()
@@ -92,7 +102,7 @@ class Bridge(QObject):
         if len(self._deltas) > 1:
             last = self._queue[-1]
             assert isinstance(last, AnswerDelta)
-            self._queue[-1] = AnswerDelta(last.conversation_id, last.message_id, last.index, "".join(self._deltas))
+            self._queue[-1] = replace(last, text="".join(self._deltas))
         self._deltas.clear()
 
     @Slot()

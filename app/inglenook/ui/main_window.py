@@ -6,11 +6,9 @@ conversations one is current: its events reach the transcript, of the others onl
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from PySide6.QtCore import QByteArray, Qt, QUrl
 from PySide6.QtGui import QCloseEvent, QDesktopServices
-from PySide6.QtWidgets import QFileDialog, QFrame, QMainWindow, QMessageBox, QSplitter, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QMainWindow, QMessageBox, QSplitter, QVBoxLayout
 
 import inglenook
 from inglenook.chat.events import (
@@ -23,6 +21,8 @@ from inglenook.chat.events import (
     ChatEvent,
     ChatFailed,
     ChatsChanged,
+    ContextChanged,
+    ContextUse,
     TreeChanged,
 )
 from inglenook.core.conversation import MessageState, Tree
@@ -34,6 +34,7 @@ from inglenook.library.events import ModelState, ModelStatus
 from inglenook.ui import window_state
 from inglenook.ui.actions import Actions
 from inglenook.ui.bridge import Bridge
+from inglenook.ui.model_desk import ModelDesk
 from inglenook.ui.models.conversations import title_of
 from inglenook.ui.models.transcript import AnswerEvent
 from inglenook.ui.panels.composer import Composer
@@ -42,7 +43,7 @@ from inglenook.ui.panels.header import Header
 from inglenook.ui.panels.sidebar import Sidebar
 from inglenook.ui.panels.status import StatusPanel
 from inglenook.ui.panels.transcript import TranscriptPanel
-from inglenook.ui.services import Chats, Models
+from inglenook.ui.services import Chats, Models, Shelf
 from inglenook.ui.theme import Theme
 from inglenook.ui.widgets.toast import Toast
 from inglenook.ui.window_state import WindowState
@@ -53,7 +54,9 @@ _LINKS = ("http", "https", "mailto")  # what a model's answer may ask the system
 class MainWindow(QMainWindow):
     """One window of the program."""
 
-    def __init__(self, chats: Chats, models: Models, settings: Settings, paths: Paths, theme: Theme) -> None:
+    def __init__(
+        self, chats: Chats, models: Models, shelf: Shelf, settings: Settings, paths: Paths, theme: Theme
+    ) -> None:
         super().__init__()
         self._chats, self._models, self._settings, self._theme = chats, models, settings, theme
         self._state_file = paths.config / "window.json"
@@ -69,14 +72,17 @@ class MainWindow(QMainWindow):
         self.status = StatusPanel(theme)
         self.transcript = TranscriptPanel(theme)
         self.composer = Composer(theme)
+        self._empty = EmptyState()
+        self.desk = ModelDesk(self, models, shelf, settings, theme, self._empty)
         self._splitter = QSplitter(Qt.Orientation.Horizontal)
         self.toast = self._lay_out()
         self._connect_panels()
         self._connect_actions()
         self._restore()
-        self.bridge = Bridge(chats, models, self)
+        self.bridge = Bridge(chats, models, shelf, self)
         self.bridge.chat_event.connect(self._on_chat_event)
         self.bridge.model_status.connect(self._on_model_status)
+        self.bridge.shelf_event.connect(self.desk.on_shelf)
         self._on_model_status(models.status())
         self._show_answering()
         chats.list_chats()
@@ -111,6 +117,7 @@ class MainWindow(QMainWindow):
         column.setSpacing(0)
         column.addWidget(self.header)
         column.addWidget(self.status)
+        column.addWidget(self.desk.bar)
         column.addWidget(self.transcript, 1)
         column.addWidget(self.composer)
         self.composer.leave_room(self.transcript.verticalScrollBar().sizeHint().width())
@@ -122,10 +129,10 @@ class MainWindow(QMainWindow):
         self.sidebar.setMinimumWidth(200)
         self.sidebar.setMaximumWidth(420)
         self.setCentralWidget(self._splitter)
-        empty = EmptyState()
-        empty.prompt_chosen.connect(self._send)
-        self.transcript.set_empty_widget(empty)
-        return Toast(conversation, self.composer)
+        self._empty.prompt_chosen.connect(self._send)
+        self.transcript.set_empty_widget(self._empty)
+        self.desk.toast = Toast(conversation, self.composer)
+        return self.desk.toast
 
     def _restore(self) -> None:
         state = window_state.load(self._state_file)
@@ -145,13 +152,15 @@ class MainWindow(QMainWindow):
         self.composer.stop_requested.connect(self._stop)
         self.composer.effort_chosen.connect(self._set_effort)
         self.composer.draft_changed.connect(self._save_draft)
-        self.status.choose_requested.connect(self._choose_model)
+        self.status.choose_requested.connect(self.desk.open_models)
         self.status.retry_requested.connect(self._models.retry)
         self.status.demo_requested.connect(self._models.use_demo)
         self.transcript.edit_requested.connect(self._edit)
         self.transcript.regenerate_requested.connect(self._regenerate)
         self.transcript.continue_requested.connect(self._continue)
+        self.transcript.answer_now_requested.connect(self._answer_now)
         self.transcript.sibling_requested.connect(self._show_sibling)
+        self.transcript.pin_requested.connect(self._pin)
         self.transcript.link_activated.connect(self._open_link)
 
     def _connect_actions(self) -> None:
@@ -163,7 +172,10 @@ class MainWindow(QMainWindow):
         actions.sidebar.triggered.connect(lambda: self._show_sidebar(self.sidebar.isHidden()))
         actions.message.triggered.connect(self.composer.focus_field)
         actions.stop.triggered.connect(self._stop)
-        actions.choose_model.triggered.connect(self._choose_model)
+        actions.answer_now.triggered.connect(self._answer_now)
+        actions.models.triggered.connect(self.desk.open_models)
+        actions.choose_model.triggered.connect(lambda: self.desk.choose_file())
+        actions.network.triggered.connect(self.desk.open_network)
         actions.use_demo.triggered.connect(self._models.use_demo)
         actions.retry_model.triggered.connect(self._models.retry)
         actions.settings.triggered.connect(self._show_settings)
@@ -178,6 +190,7 @@ class MainWindow(QMainWindow):
         self._current = conversation_id
         self.sidebar.show_current(conversation_id)
         self._chats.open(conversation_id)
+        self._chats.watch(conversation_id)
 
     def _new_chat(self) -> None:
         """Begins a conversation, unless the one that is shown has not begun yet."""
@@ -189,12 +202,14 @@ class MainWindow(QMainWindow):
         self._leave()
         self._current = self._chats.new_chat()
         self.sidebar.show_current(self._current)
+        self._chats.watch(self._current)
         return self._current
 
     def _leave(self) -> None:
         """Keeps the draft; what is typed from here on belongs to the conversation that comes."""
         self.composer.flush_draft()
         self._tree = None
+        self._show_use(None)
         if self._current is not None:
             self.composer.set_text("")
 
@@ -212,9 +227,18 @@ class MainWindow(QMainWindow):
         if self._current is not None and self.answering:
             self._chats.stop(self._current)
 
+    def _answer_now(self) -> None:
+        if self._current is not None and self.answering:
+            self._chats.answer_now(self._current)
+
     def _edit(self, message_id: str, text: str) -> None:
         if self._current is not None:
+            self._sending[self._current] = text
             self._chats.edit(self._current, message_id, text)
+
+    def _pin(self, message_id: str, pinned: bool) -> None:
+        if self._current is not None:
+            self._chats.pin(self._current, message_id, pinned=pinned)
 
     def _regenerate(self, message_id: str, effort: str) -> None:
         if self._current is not None:
@@ -275,15 +299,6 @@ class MainWindow(QMainWindow):
         self.sidebar.setVisible(shown)
         self.header.show_new_chat(not shown)
 
-    def _choose_model(self) -> None:
-        folder = str(Path.home() / "Downloads") if (Path.home() / "Downloads").is_dir() else str(Path.home())
-        dialog = QFileDialog(self, tr(N_("Choose a model file")), folder)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        dialog.setNameFilters([tr(N_("Models (*.gguf)")), tr(N_("All files (*)"))])
-        dialog.fileSelected.connect(lambda name: self._models.use_file(Path(name)))
-        dialog.open()
-
     def _show_settings(self) -> None:
         from inglenook.ui.dialogs.settings import SettingsDialog  # not needed for the first paint
 
@@ -314,6 +329,7 @@ class MainWindow(QMainWindow):
     def _on_model_status(self, status: ModelStatus) -> None:
         self.header.chip.show_status(status)
         self.status.show_status(status)
+        self.desk.show_model(status)
         self.actions_.use_demo.setEnabled(not status.is_demo)
         self.actions_.retry_model.setEnabled(status.state in (ModelState.FAILED, ModelState.CRASHED, ModelState.NONE))
 
@@ -325,6 +341,8 @@ class MainWindow(QMainWindow):
                 self._on_tree(event.tree)
             case ChatFailed():
                 self._on_failed(event)
+            case ContextChanged() if event.conversation_id == self._current:
+                self._show_use(event.use)
             case AnswerEnded():
                 self._answering.discard(event.conversation_id)
                 self._sending.pop(event.conversation_id, None)
@@ -337,7 +355,8 @@ class MainWindow(QMainWindow):
     def _to_transcript(self, event: AnswerEvent) -> None:
         if event.conversation_id == self._current and self._tree is not None:
             self.transcript.handle(event)
-            if not isinstance(event, AnswerDelta):
+            now_offered = self.actions_.answer_now.isVisible()
+            if not isinstance(event, AnswerDelta) or self.transcript.thinking is not now_offered:
                 self._show_answering()
 
     def _on_chats(self, event: ChatsChanged) -> None:
@@ -375,9 +394,14 @@ class MainWindow(QMainWindow):
         self._show_answering()
         self.toast.show_notice(event.error.text(), seconds=15)
 
+    def _show_use(self, use: ContextUse | None) -> None:
+        self.composer.show_use(use)
+        self.transcript.show_unseen(use.unseen if use is not None else ())
+
     def _show_answering(self) -> None:
         self.composer.set_answering(self.answering)
         self.actions_.stop.setEnabled(self.answering)
+        self.actions_.answer_now.setVisible(self.answering and self.transcript.thinking)
 
     def _show_title(self) -> None:
         listed = next((c for c in self.sidebar.model.conversations() if c.id == self._current), None)

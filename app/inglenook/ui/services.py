@@ -12,6 +12,8 @@ from typing import Protocol
 from inglenook.chat.events import ChatEvent
 from inglenook.core.messages import Effort
 from inglenook.library.events import ModelStatus
+from inglenook.library.found import Found
+from inglenook.library.shelf import ShelfEvent, ShelfStatus
 
 
 class Chats(Protocol):
@@ -33,6 +35,14 @@ class Chats(Protocol):
         """A `TreeChanged` follows."""
         ...
 
+    def watch(self, conversation_id: str, /) -> None:
+        """`ContextChanged`s of this conversation follow, and of no other."""
+        ...
+
+    def pin(self, conversation_id: str, message_id: str, *, pinned: bool) -> None:
+        """Keeps a message in the model's context, or no longer; a `TreeChanged` follows."""
+        ...
+
     def send(self, conversation_id: str, text: str, /) -> None:
         """Adds the user's message and starts an answer."""
         ...
@@ -47,6 +57,10 @@ class Chats(Protocol):
 
     def continue_answer(self, conversation_id: str, message_id: str, /) -> None:
         """Goes on with an answer that was cut off."""
+        ...
+
+    def answer_now(self, conversation_id: str, /) -> None:
+        """Ends the reasoning that is being written; the answer follows at once."""
         ...
 
     def show_sibling(self, conversation_id: str, message_id: str, /) -> None:
@@ -99,4 +113,44 @@ class Models(Protocol):
 
     def retry(self) -> None:
         """Tries the chosen model again."""
+        ...
+
+
+class Shelf(Protocol):
+    """Models on offer and those that are here; see `inglenook.library.shelf.Shelf`."""
+
+    def status(self) -> ShelfStatus:
+        """As it is now."""
+        ...
+
+    def subscribe(self, listener: Callable[[ShelfEvent], None], /) -> Callable[[], None]:
+        """Calls `listener` on worker threads; returns the function that ends it."""
+        ...
+
+    def refresh(self) -> None:
+        """Looks at disk and memory again; `ShelfStatus`es follow."""
+        ...
+
+    def get(self, key: str, /) -> None:
+        """Fetches a model of the catalogue, or goes on with it."""
+        ...
+
+    def pause(self, key: str, /) -> None:
+        """Stops its download; what has arrived stays."""
+        ...
+
+    def cancel(self, key: str, /) -> None:
+        """Stops its download and removes what has arrived."""
+        ...
+
+    def delete(self, model: Found, /) -> None:
+        """Deletes a model of our own; a `Removed` follows."""
+        ...
+
+    def undo_delete(self) -> None:
+        """Brings back what was deleted last."""
+        ...
+
+    def read_traffic(self) -> None:
+        """A `TrafficRead` follows."""
         ...

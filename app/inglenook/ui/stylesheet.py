@@ -118,6 +118,16 @@ QFrame[role="line"] { background: @border; border: none; }
 #composerBox { background: @surface_raised; border: 1px solid @border; border-radius: 14px; }
 #composerBox[focused="true"] { border-color: @focus; }
 #composerBox QPlainTextEdit { background: transparent; border: none; padding: 0; border-radius: 0; }
+QTableView {
+    background: @surface; color: @text; border: 1px solid @border; border-radius: 8px; outline: none;
+    selection-background-color: @selection; selection-color: @text;
+}
+QTableView::item { padding: 4px 8px; border: none; }
+QTableView::item:selected { background: @selection; color: @text; }
+QTableView:focus { border: 2px solid @focus; }
+QHeaderView, QHeaderView::section { background: @surface; color: @text_muted; border: none; }
+QHeaderView::section { padding: 6px 8px; border-bottom: 1px solid @border; }
+#card { background: @surface_raised; border: 1px solid @border; border-radius: 12px; }
 #notice { background: @surface_sunken; border: none; border-bottom: 1px solid @border; }
 #notice[tone="error"] QLabel[role="title"] { color: @error; }
 #notice[tone="warning"] QLabel[role="title"] { color: @warning; }

@@ -70,13 +70,22 @@ def entries_of(tree: Tree) -> list[Entry]:
 
 @dataclass(slots=True)
 class ShownPart:
-    """A part as it is drawn. `channel` is None for a tool's result; `seconds` is None while it is being written."""
+    """A part as it is drawn. `channel` is None for a tool's result; `seconds` is None while it is being written.
+
+    `tokens` is 0 where it is not known.
+    """
 
     channel: Channel | None
     text: str = ""
     name: str = ""
     seconds: float | None = None
+    tokens: int = 0
     started: float = field(default_factory=time.monotonic)
+
+    def go_on(self) -> None:
+        """It is being written again, from where it was."""
+        if self.seconds is not None:
+            self.started, self.seconds = time.monotonic() - self.seconds, None
 
 
 @dataclass(slots=True)
@@ -86,13 +95,19 @@ class LiveAnswer:
     waiting: AnswerWaiting | None = None
     parts: list[ShownPart] = field(default_factory=list)
 
+    @property
+    def thinking(self) -> bool:
+        """Whether its reasoning is being written."""
+        last = self.parts[-1] if self.parts and self.waiting is None else None
+        return last is not None and last.channel is Channel.REASONING and last.seconds is None
+
 
 def shown_part(part: Part) -> ShownPart:
     """A stored part as it is drawn."""
     if isinstance(part, TextPart):
         return ShownPart(Channel.FINAL, part.text, seconds=0.0)
     if isinstance(part, ReasoningPart):
-        return ShownPart(Channel.REASONING, part.text, seconds=part.seconds)
+        return ShownPart(Channel.REASONING, part.text, seconds=part.seconds, tokens=part.tokens)
     if isinstance(part, PreamblePart):
         return ShownPart(Channel.PREAMBLE, part.text, seconds=0.0)
     if isinstance(part, ToolCallPart):
@@ -127,7 +142,7 @@ class LiveAnswers:
         stored = [shown_part(part) for part in message.message.parts]
         known = self._answers.get(message.id)
         if message.state is MessageState.STREAMING and stored and _size(stored) > _size(known.parts if known else ()):
-            stored[-1].seconds = None
+            stored[-1].go_on()
             self._answers[message.id] = LiveAnswer(parts=stored)
 
     def handle(self, event: AnswerEvent) -> str:
@@ -149,7 +164,9 @@ class LiveAnswers:
         if isinstance(event, AnswerPartStarted):
             answer.parts[event.index] = ShownPart(event.channel, part.text, event.name)
         elif isinstance(event, AnswerDelta):
+            part.go_on()
             part.text += event.text
+            part.tokens = event.tokens
         else:
-            part.seconds = event.seconds
+            part.seconds, part.tokens = event.seconds, event.tokens
         return event.message_id

@@ -15,11 +15,13 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from inglenook.chat.events import ContextUse
 from inglenook.core.i18n import N_, tr
 from inglenook.core.messages import Effort
 from inglenook.core.settings import EFFORT
 from inglenook.ui.theme import COLUMN, SPACE, Theme
 from inglenook.ui.widgets.segments import Segments
+from inglenook.ui.widgets.use_indicator import UseIndicator
 
 MAX_LINES = 8
 DRAFT_PAUSE = 500  # milliseconds without a key after which a draft is kept
@@ -108,6 +110,7 @@ class Composer(QWidget):
         self.field = MessageField()
         self.button = QToolButton()
         self.effort = Segments(tr(EFFORT.title), [(Effort(value), tr(label)) for value, label in EFFORT.choices])
+        self.use = UseIndicator(theme)
         self._box = QFrame()
         self._draft = QTimer(self)
         self._draft.setSingleShot(True)
@@ -153,6 +156,10 @@ class Composer(QWidget):
         self.button.setToolTip(tr(tip))
         self._show_button()
 
+    def show_use(self, use: ContextUse | None) -> None:
+        """Shows how full the context is."""
+        self.use.show_use(use)
+
     def flush_draft(self) -> None:
         """Announces a change that still waits for a pause."""
         if self._draft.isActive():
@@ -186,6 +193,7 @@ class Composer(QWidget):
         bar.addWidget(label)
         bar.addWidget(self.effort)
         bar.addStretch(1)
+        bar.addWidget(self.use)
         bar.addWidget(self.button)
         inside = QVBoxLayout(self._box)
         inside.setContentsMargins(SPACE.l, SPACE.m, SPACE.s, SPACE.s)

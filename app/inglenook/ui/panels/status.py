@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QFrame, QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
+from inglenook.core.fitting import gigabytes, parts
 from inglenook.core.i18n import N_, tr
+from inglenook.core.inference import ModelInfo
 from inglenook.library.events import ModelState, ModelStatus
 from inglenook.ui.theme import SPACE, FontRole, Theme
 from inglenook.ui.widgets.toast import announce
@@ -33,6 +35,7 @@ class ModelChip(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._status = ModelStatus(ModelState.NONE)
         self._said = ModelState.NONE
         self._title = QLabel()
         self._title.setTextFormat(Qt.TextFormat.PlainText)
@@ -53,10 +56,10 @@ class ModelChip(QWidget):
 
     def show_status(self, status: ModelStatus) -> None:
         """Shows it; a screen reader hears of a new state, not of each percent."""
+        self._status = status
         percent = round(status.fraction * 100)
         state = tr(_STATE[status.state], percent=percent)
         self._title.setText(self.fontMetrics().elidedText(status.title, Qt.TextElideMode.ElideMiddle, 240))
-        self._title.setToolTip(status.title)
         self._state.setText(state)
         self._bar.setVisible(status.state in _BUSY)
         self._bar.setValue(percent)
@@ -64,6 +67,39 @@ class ModelChip(QWidget):
         if status.state is not self._said and status.state not in _BUSY:
             announce(self, self.accessibleName())
         self._said = status.state
+
+    def event(self, event: QEvent) -> bool:
+        """Where the mouse rests: what the model takes, as it is at that moment."""
+        if event.type() is QEvent.Type.ToolTip:
+            info = self._status.info if self._status.state is ModelState.READY else None
+            self.setToolTip("\n".join([self._status.title, *(memory_lines(info) if info else ())]))
+        return super().event(event)
+
+
+def memory_lines(info: ModelInfo) -> list[str]:
+    """How a model was loaded, what was foreseen and allocated, what was not tried, and what the engine uses now."""
+    plan = info.plan
+    if plan is None:
+        return []
+    lines = [plan.why.text(), tr(N_("Context window: {n_ctx} tokens"), n_ctx=info.n_ctx)]
+    for use in plan.uses:
+        lines.append(tr(N_("Foreseen on {device}: {parts}"), device=use.device, parts=parts(use)))
+    for use in info.allocated:
+        lines.append(tr(N_("Allocated on {device}: {parts}"), device=use.device, parts=parts(use)))
+    if used := used_now(info.process):
+        lines.append(tr(N_("Used now, with the file's parts that were read: {size}"), size=gigabytes(used)))
+    lines += [tr(N_("Not tried: {reason}"), reason=each.text()) for each in plan.not_tried]
+    return [*lines, plan.warning.text()] if plan.warning else lines
+
+
+def used_now(process: int) -> int:
+    """Bytes of main memory that the engine has; 0 if it is gone."""
+    import psutil  # late: the first paint does not need it
+
+    try:
+        return int(psutil.Process(process).memory_info().rss) if process else 0
+    except psutil.Error:
+        return 0
 
 
 class StatusPanel(QFrame):
@@ -89,7 +125,7 @@ class StatusPanel(QFrame):
         self._text.setWordWrap(True)
         self._text.setTextFormat(Qt.TextFormat.PlainText)
         self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._choose = self._button(N_("Choose model file…"), self.choose_requested)
+        self._choose = self._button(N_("&Models…"), self.choose_requested)
         self._retry = self._button(N_("&Try again"), self.retry_requested)
         self._demo = self._button(N_("Use the &demo model"), self.demo_requested)
         words = QVBoxLayout()
@@ -118,6 +154,8 @@ class StatusPanel(QFrame):
         """Shows what there is to say about `status`, or hides."""
         failed, crashed = status.state is ModelState.FAILED, status.state is ModelState.CRASHED
         reason = status.error.text() if status.error else ""
+        plan = status.info.plan if status.info and status.state is ModelState.READY else None
+        warning = plan.warning if plan else None
         if failed:
             self._say("error", tr(N_("The model could not be loaded")), reason)
         elif crashed:
@@ -125,11 +163,13 @@ class StatusPanel(QFrame):
             self._say("warning", tr(N_("The model stopped unexpectedly")), f"{reason} {hint}".strip())
         elif status.is_demo:
             self._say("calm", "", tr(DEMO))
+        elif warning:
+            self._say("warning", "", warning.text())
         self._retry.setVisible(failed or crashed)
         self._demo.setVisible(failed and not status.is_demo)
         self._choose.setVisible(failed or status.is_demo)
         self._arrange()
-        self.setVisible(failed or crashed or status.is_demo)
+        self.setVisible(failed or crashed or status.is_demo or warning is not None)
 
     def minimumSizeHint(self) -> QSize:
         """As narrow as the window likes: the buttons then go below the words."""

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from PySide6.QtCore import QEvent, QPoint, QRectF, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QAccessible,
     QAccessibleAnnouncementEvent,
     QKeyEvent,
-    QPainter,
-    QPaintEvent,
-    QPen,
     QResizeEvent,
 )
-from PySide6.QtWidgets import QAbstractScrollArea, QApplication, QFrame, QToolButton, QWidget
+from PySide6.QtWidgets import QAbstractScrollArea, QApplication, QFrame, QWidget
 
 from inglenook.chat.events import AnswerEnded, ChatEvent
 from inglenook.core.conversation import MessageState, Tree
@@ -29,9 +26,11 @@ from inglenook.core.i18n import tr
 from inglenook.ui.models.transcript import AnswerEvent, Entry, LiveAnswers, entries_of
 from inglenook.ui.theme import COLUMN, SPACE, Theme
 from inglenook.ui.widgets.code_highlight import warm_up
+from inglenook.ui.widgets.jump_button import JumpButton
 from inglenook.ui.widgets.markdown_style import Style
 from inglenook.ui.widgets.message_parts import GUTTER
 from inglenook.ui.widgets.message_view import AnswerView, MessageView, UserView
+from inglenook.ui.widgets.unseen_marker import UnseenMarker
 
 _MARGIN = 500  # pixels beyond the view within which messages exist as widgets
 _KEEP = 2500  # pixels beyond which they are given up
@@ -64,36 +63,15 @@ class _Anchor:
         return self.item.y + (self.item.height if self.at_bottom else 0.0) - self.y
 
 
-class _JumpButton(QToolButton):
-    """The round button to the latest message."""
-
-    def __init__(self, theme: Theme, parent: QWidget) -> None:
-        super().__init__(parent)
-        self._theme = theme
-        self.setFixedSize(36, 36)
-        self.setCursor(Qt.CursorShape.PointingHandCursor)
-        self.setToolTip(tr("Jump to latest"))
-        self.setAccessibleName(tr("Jump to latest"))
-        self.hide()
-
-    def paintEvent(self, _event: QPaintEvent) -> None:
-        palette = self._theme.palette
-        painter = QPainter(self)
-        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(QPen(palette.focus if self.hasFocus() else palette.border, 1.5 if self.hasFocus() else 1))
-        painter.setBrush(palette.hover if self.underMouse() else palette.surface_raised)
-        painter.drawEllipse(QRectF(self.rect()).adjusted(1, 1, -1, -1))
-        self._theme.icon("chevron-down", palette.text).paint(painter, 9, 9, 18, 18)
-        painter.end()
-
-
 class TranscriptPanel(QAbstractScrollArea):
     """The messages of one conversation."""
 
     edit_requested = Signal(str, str)  # message id, new text
     regenerate_requested = Signal(str, str)  # message id, effort or ""
     continue_requested = Signal(str)  # id of the answer that was cut off
+    answer_now_requested = Signal()
     sibling_requested = Signal(str)  # id of the version to show
+    pin_requested = Signal(str, bool)  # message id, whether the model is to see it for ever
     link_activated = Signal(str)  # http, https or mailto
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
@@ -117,8 +95,10 @@ class TranscriptPanel(QAbstractScrollArea):
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
         self.setAccessibleName(tr("Conversation"))
         self.viewport().setAutoFillBackground(False)
-        self._jump = _JumpButton(theme, self)
+        self._jump = JumpButton(theme, self)
         self._jump.clicked.connect(self.jump_to_latest)
+        self._unseen: frozenset[str] = frozenset()
+        self._marker = UnseenMarker(theme, self.viewport())
         self.verticalScrollBar().valueChanged.connect(self._scrolled)
         self.verticalScrollBar().setSingleStep(40)
         theme.changed.connect(self._restyle)
@@ -173,6 +153,7 @@ class TranscriptPanel(QAbstractScrollArea):
             message = event.message
             if event.error is not None and not message.error:
                 message = replace(message, error=event.error.text())
+            message = replace(message, pinned=item.entry.message.pinned)  # whoever writes it does not know
             self._take(item, replace(item.entry, message=message))
             if QAccessible.isActive():
                 QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, tr("The answer is complete.")))
@@ -183,6 +164,12 @@ class TranscriptPanel(QAbstractScrollArea):
             )  # a very long paragraph must not take the whole thread
             self._frame.start(int(wait * 1000))
 
+    def show_unseen(self, message_ids: Sequence[str]) -> None:
+        """Draws a line below the last of the messages that the model does not see any more."""
+        if self._unseen != frozenset(message_ids):
+            self._unseen = frozenset(message_ids)
+            self._arrange()
+
     def jump_to_latest(self) -> None:
         """To the end, and follow from there."""
         self._follow = True
@@ -192,6 +179,12 @@ class TranscriptPanel(QAbstractScrollArea):
     def at_end(self) -> bool:
         """Whether the view follows what is being written."""
         return self._follow
+
+    @property
+    def thinking(self) -> bool:
+        """Whether the reasoning of the last message is being written."""
+        live = self._live.get(self._items[-1].entry.id) if self._items else None
+        return live is not None and live.thinking
 
     def view_of(self, message_id: str) -> MessageView | None:
         """The widget of a message, if it has one now."""
@@ -256,7 +249,9 @@ class TranscriptPanel(QAbstractScrollArea):
         view.edit_requested.connect(self.edit_requested)
         view.regenerate_requested.connect(self.regenerate_requested)
         view.continue_requested.connect(self.continue_requested)
+        view.answer_now_requested.connect(self.answer_now_requested)
         view.sibling_requested.connect(self.sibling_requested)
+        view.pin_requested.connect(self.pin_requested)
         view.link_activated.connect(self.link_activated)
         view.dragged_to.connect(self._dragged)
         view.resized.connect(lambda: self._resized(item))
@@ -320,8 +315,11 @@ class TranscriptPanel(QAbstractScrollArea):
     def _place(self) -> float:
         """Gives every item its y; returns the height of all."""
         y = float(SPACE.xl)
+        marked = self._below_marker()
         for item in self._items:
             item.y = y + item.gap
+            if item is marked:
+                item.y += self._marker.relayout(self._column())
             y = item.y + item.height
         return y + SPACE.xl
 
@@ -359,6 +357,11 @@ class TranscriptPanel(QAbstractScrollArea):
         self._move_views(built)
         self._arranging = False
 
+    def _below_marker(self) -> _Item | None:
+        """The first message that the model sees after those that it does not."""
+        last = max((i for i, item in enumerate(self._items) if item.entry.id in self._unseen), default=len(self._items))
+        return self._items[last + 1] if last + 1 < len(self._items) else None
+
     def _move_views(self, built: bool) -> None:
         value, high, column = self.verticalScrollBar().value(), self.viewport().height(), self._column()
         x = (self.viewport().width() - column) // 2 - GUTTER
@@ -372,6 +375,10 @@ class TranscriptPanel(QAbstractScrollArea):
             item.view.move(x, round(item.y) - value)
             if item.view.isHidden():
                 item.view.show()
+        marked = self._below_marker()
+        self._marker.setVisible(marked is not None)
+        if marked is not None:
+            self._marker.move(x + GUTTER, round(marked.y) - value - self._marker.height() - SPACE.m)
         if built:
             self._chain_tabs()
         if self._empty is not None:

@@ -9,7 +9,7 @@ from PySide6.QtGui import QGuiApplication, QKeyEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QMenu, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from inglenook.core.i18n import tr
-from inglenook.core.messages import Effort
+from inglenook.core.messages import Effort, Role
 from inglenook.ui.models.transcript import Entry
 from inglenook.ui.theme import SPACE, FontRole, Theme
 from inglenook.ui.widgets.message_button import QuietButton
@@ -23,6 +23,7 @@ class ActionRow(QWidget):
     edit = Signal()
     regenerate = Signal(str)  # an effort, or "" for the conversation's
     sibling = Signal(str)  # id of the version to show
+    pin = Signal(bool)
 
     def __init__(self, theme: Theme, entry: Entry, source: Callable[[], str], parent: QWidget) -> None:
         super().__init__(parent)
@@ -42,6 +43,13 @@ class ActionRow(QWidget):
             self._label.setAccessibleName(tr("Version {number} of {count}", number=at + 1, count=len(siblings)))
         self._label.setVisible(len(siblings) > 1)
         self._copy = self._add("copy", tr("Copy"), self._copy_source)
+        self._pin: QuietButton | None = None
+        if entry.message.message.role is not Role.TOOL:
+            pinned = entry.message.pinned
+            name = tr("Unpin") if pinned else tr("Pin: the model sees it for ever")
+            self._pin = self._add("pin", name, lambda: self.pin.emit(not pinned))
+            self._pin.setCheckable(True)
+            self._pin.setChecked(pinned)
         if entry.mine:
             self._add("edit", tr("Edit"), self.edit.emit)
         else:
@@ -60,9 +68,10 @@ class ActionRow(QWidget):
         self._add(icon, name, lambda: self.sibling.emit(target)).setEnabled(bool(target))
 
     def set_revealed(self, revealed: bool) -> None:
-        """Whether the eye sees it (the version numbers are always seen)."""
+        """Whether the eye sees it (the version numbers, and the pin of what is pinned, are always seen)."""
         for i, button in enumerate(self._buttons):
-            button.set_revealed(revealed or 0 <= self._place <= i < self._place + 2)
+            is_pin = button is self._pin and button.isChecked()
+            button.set_revealed(revealed or is_pin or 0 <= self._place <= i < self._place + 2)
 
     def wanted_width(self) -> int:
         """Of all its buttons."""

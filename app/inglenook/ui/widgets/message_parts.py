@@ -64,6 +64,7 @@ class FoldedPart(QWidget):
     """Reasoning or a tool's call or result: one quiet line that opens to all of it."""
 
     toggled = Signal(bool)
+    answer_now = Signal()
 
     def __init__(self, theme: Theme, style: Style, part: ShownPart, opened: bool, parent: QWidget) -> None:
         super().__init__(parent)
@@ -74,6 +75,10 @@ class FoldedPart(QWidget):
         icon = "thinking" if part.channel is Channel.REASONING else "settings"
         self._button = _FoldButton(theme, icon, self)
         self._button.clicked.connect(self._toggle)
+        self._now = QuietButton(theme, "continue", tr("Answer now"), self, text=tr("Answer now"))
+        self._now.setToolTip(tr("End the reasoning and answer now (Ctrl+J)"))
+        self._now.clicked.connect(self._hurry)
+        self._now.hide()
         self._clock = QTimer(self)
         self._clock.setInterval(250)
         self._clock.timeout.connect(self._tell)
@@ -87,12 +92,13 @@ class FoldedPart(QWidget):
     def take(self, part: ShownPart) -> None:
         """A later state of the part."""
         self.part = part
-        live = part.seconds is None
-        if live and part.channel is Channel.REASONING:
-            if not self._clock.isActive():
-                self._clock.start()
-        else:
+        thinking = part.seconds is None and part.channel is Channel.REASONING
+        if not thinking:
             self._clock.stop()
+            self._now.setEnabled(True)
+        elif not self._clock.isActive():
+            self._clock.start()
+        self._now.setVisible(thinking)
         self._tell()
         self._fill()
 
@@ -125,6 +131,8 @@ class FoldedPart(QWidget):
                 text = tr("Thinking… {time}", time=duration(max(1.0, time.monotonic() - part.started)))
             else:
                 text = tr("Thought for {time}", time=duration(part.seconds)) if part.seconds else tr("Thoughts")
+            if part.tokens:
+                text = tr("{text} · {count} tokens", text=text, count=part.tokens)
         elif part.channel is None:
             text = tr("Result of {name}", name=name)
         elif part.seconds is None:
@@ -147,9 +155,23 @@ class FoldedPart(QWidget):
         self._button.update()
         self.toggled.emit(self._opened)
 
+    def _hurry(self) -> None:
+        self._now.setEnabled(False)  # it has been said
+        self.answer_now.emit()
+
+    def _place_now(self, width: int) -> None:
+        """At the right, so that it does not move while the figures grow; without its word where there is no room."""
+        self._now.set_look("continue", tr("Answer now"))
+        if self._button.sizeHint().width() + self._now.sizeHint().width() > width:
+            self._now.set_look("continue")
+        size = self._now.sizeHint()
+        self._now.setGeometry(width - size.width(), 0, size.width(), size.height())
+
     def relayout(self, width: int) -> int:
         """As a message does: `GUTTER` wider than the column on both sides. Returns the height."""
         self._button.move(0, 0)
+        if not self._now.isHidden():
+            self._place_now(width + 2 * GUTTER)
         height = self._button.height()
         if self._opened and self._body is not None:
             self._body.move(GUTTER + _INDENT - EDGE, height + SPACE.xs)

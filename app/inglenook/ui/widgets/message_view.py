@@ -32,7 +32,9 @@ class MessageView(QWidget):
     edit_requested = Signal(str, str)
     regenerate_requested = Signal(str, str)
     continue_requested = Signal(str)
+    answer_now_requested = Signal()
     sibling_requested = Signal(str)
+    pin_requested = Signal(str, bool)
     link_activated = Signal(str)
     dragged_to = Signal(QPoint)
     resized = Signal()  # its height changed by itself: something was folded, an editor opened
@@ -63,6 +65,7 @@ class MessageView(QWidget):
         row = ActionRow(self._theme, self.entry, lambda: source, self)
         row.regenerate.connect(lambda effort: self.regenerate_requested.emit(self.entry.id, effort))
         row.sibling.connect(self.sibling_requested)
+        row.pin.connect(lambda pinned: self.pin_requested.emit(self.entry.id, pinned))
         row.edit.connect(self._begin_edit)
         row.show()
         self._row = row
@@ -255,6 +258,7 @@ class AnswerView(MessageView):
             return view
         fold = FoldedPart(self._theme, self._style, part, i in self._opened, self)
         fold.toggled.connect(lambda opened: self._toggled(i, opened))
+        fold.answer_now.connect(self.answer_now_requested)
         for view in fold.views:
             self._connect_view(view)
         fold.show()
