@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _WORTHWHILE = 16 << 20  # bytes; less than this is made sooner than a process begins
 _KEPT = 256 << 20  # bytes
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-_EACH = 3  # pieces under way for a process: one being made, one to begin at once, one being written
+_EACH = 6  # pieces under way for a process: one being made, and enough that neither it nor the disk has to wait
 
 
 @contextmanager
@@ -56,7 +56,7 @@ class _Producers:
         self._tensors = tuple(tensors)
         self._slot = max((piece.nbytes for piece in pieces(self._tensors)), default=1)
         most = max((piece.memory for piece in pieces(self._tensors)), default=1)
-        self._slots = max(_EACH, min(_EACH * thread_count(), memory // most))
+        self._slots = max(3, min(_EACH * thread_count(), memory // most))
         self._count = max(1, min(thread_count(), self._slots // 2))
         self._context = multiprocessing.get_context("spawn")  # a copy of a process with threads may hang
         self._workers: dict[Connection, int] = {}  # with the pieces that they have to make
