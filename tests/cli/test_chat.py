@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inglenook.cli.chat import _NOW_SIGNAL, _now_key
+from inglenook.cli.chat import _NOW_SIGNAL, _on_signal
 
 from .conftest import COMMAND, Program
 
@@ -52,6 +52,8 @@ def test_a_model_that_cannot_be_loaded(program: Program, spoiled: dict[str, Path
 def test_ctrl_c_stops_the_answer_and_ctrl_d_leaves(environment: dict[str, str], demo_gguf: Path) -> None:
     terminal = Terminal([*COMMAND, "chat", "--model", str(demo_gguf)], environment)
     terminal.expect("\n> ")
+    terminal.type("abc")
+    terminal.expect("abc")
     terminal.type("\x03")  # nothing runs: only what was typed is dropped
     terminal.expect("\n> ")
     terminal.type("Tell me a story.\n")
@@ -84,7 +86,7 @@ def test_the_key_to_answer_now_does_not_end_the_program(environment: dict[str, s
 def test_the_key_to_answer_now() -> None:
     before = signal.getsignal(_NOW_SIGNAL)
     pressed: list[bool] = []
-    with _now_key(lambda: pressed.append(True)):
+    with _on_signal(_NOW_SIGNAL, lambda: pressed.append(True)):
         signal.raise_signal(_NOW_SIGNAL)
     assert pressed == [True]
     assert signal.getsignal(_NOW_SIGNAL) == before

@@ -113,13 +113,13 @@ def _notice(text: str) -> None:
 
 
 @contextlib.contextmanager
-def _now_key(action: Callable[[], None]) -> Iterator[None]:
-    """Within, `_NOW_KEY` calls `action` instead of ending the program."""
-    before = signal.signal(_NOW_SIGNAL, lambda *_: action())
+def _on_signal(number: signal.Signals, action: Callable[[], None]) -> Iterator[None]:
+    """Within, the signal calls `action`, and no exception comes between an event and what is done about it."""
+    before = signal.signal(number, lambda *_: action())
     try:
         yield
     finally:
-        signal.signal(_NOW_SIGNAL, before)
+        signal.signal(number, before)
 
 
 class _Chat:
@@ -165,26 +165,23 @@ class _Chat:
         """Sends a message and shows the answer. Ctrl-C stops the answer, `_NOW_KEY` its reasoning."""
         self._drain()
         self._service.send(self._id, text)
-        if not self._interactive:
-            self._show_answer()
-            return
-        with _now_key(lambda: self._service.answer_now(self._id)):
+        with contextlib.ExitStack() as keys:
+            keys.enter_context(_on_signal(signal.SIGINT, lambda: self._service.stop(self._id)))
+            if self._interactive:
+                keys.enter_context(_on_signal(_NOW_SIGNAL, lambda: self._service.answer_now(self._id)))
             self._show_answer()
 
     def _show_answer(self) -> None:
         channels: dict[int, Channel] = {}
         while True:
-            try:
-                event = self._next()
-                if isinstance(event, AnswerEnded) and event.conversation_id == self._id:
-                    self._end(event)
-                    return
-                if isinstance(event, ChatFailed):
-                    self._error(event.error)
-                    return
-                self._show(event, channels)
-            except KeyboardInterrupt:
-                self._service.stop(self._id)
+            event = self._next()
+            if isinstance(event, AnswerEnded) and event.conversation_id == self._id:
+                self._end(event)
+                return
+            if isinstance(event, ChatFailed):
+                self._error(event.error)
+                return
+            self._show(event, channels)
 
     def _next(self) -> ChatEvent:
         while True:
