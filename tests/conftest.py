@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,10 @@ from inglenook.core.paths import resources
 # every time, so that what is green stays green; INGLENOOK_EXPLORE=1 (and make soak) looks for new ones.
 hypothesis.settings.register_profile("inglenook", deadline=None, derandomize="INGLENOOK_EXPLORE" not in os.environ)
 hypothesis.settings.load_profile("inglenook")
+
+
+# A shell that starts us in the background has us ignore Ctrl-C, and so would all programs that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
