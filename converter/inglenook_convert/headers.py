@@ -52,12 +52,16 @@ class StoredTensor:
 
 @dataclass(frozen=True, slots=True)
 class ArrayInfo:
-    """An array in a GGUF header: `count` elements, whose bytes are [start, end) of the file."""
+    """An array in a GGUF header: `count` elements, whose bytes are [start, end) of the file.
+
+    `shortest` has the bytes of the shortest string; 0 if they are no strings, or there are none.
+    """
 
     kind: ValueType
     count: int
     start: int
     end: int
+    shortest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,24 +292,30 @@ class _Gguf:
         if kind is ValueType.ARRAY:
             raise self._wrong(f"the key {shown(key)} has an array of arrays")
         start = self._start + self._at
+        shortest = 0
         if kind is ValueType.STRING:
-            self._skip_strings(count)
+            shortest = self._skip_strings(count)
         else:
             self._skip(count * gguf.SCALARS[kind].size)
-        self._arrays[key] = ArrayInfo(kind, count, start, self._start + self._at)
+        self._arrays[key] = ArrayInfo(kind, count, start, self._start + self._at, shortest)
 
-    def _skip_strings(self, count: int) -> None:
-        """Passes over `count` strings. Each is only looked at for its length: the vocabulary has 650,000."""
+    def _skip_strings(self, count: int) -> int:
+        """Passes over `count` strings; the shortest one's bytes. Only lengths are looked at: there are 650,000."""
         if count > (self._limit - self._start - self._at) // 8:
             raise self._cut()
         unpack = struct.Struct("<Q").unpack_from
+        shortest = self._size if count else 0
         while count:
             self._fill(8)
             buffer, at, last = self._buffer, self._at, len(self._buffer) - 8
             while count and at <= last:
-                at += 8 + unpack(buffer, at)[0]
+                length = unpack(buffer, at)[0]
+                if length < shortest:
+                    shortest = length
+                at += 8 + length
                 count -= 1
             self._skip(at - self._at)
+        return shortest
 
     def _tensors(self, count: int, alignment: int) -> tuple[TensorInfo, ...]:
         """Reads and checks `count` tensor entries."""

@@ -103,13 +103,16 @@ def _check_vocabulary(path: Path, summary: GgufSummary) -> None:
         _refuse(path, "it has no merges")
     if kinds is None or kinds.kind is not ValueType.INT32 or kinds.count != tokens.count:
         _refuse(path, "it does not say of which kind each token is")
-    with path.open("rb") as file:
-        file.seek(kinds.start)
-        kind_of = struct.unpack(f"<{kinds.count}i", file.read(kinds.end - kinds.start))
-        file.seek(tokens.start)
-        texts = list(_strings(file.read(tokens.end - tokens.start)))
-        file.seek(merges.start)
-        pairs = list(_strings(file.read(merges.end - merges.start)))
+    if not merges.shortest:
+        _refuse(path, "a merge is empty")
+    try:
+        with path.open("rb") as file:
+            file.seek(kinds.start)
+            kind_of = struct.unpack(f"<{kinds.count}i", file.read(kinds.end - kinds.start))
+            file.seek(tokens.start)
+            texts = list(_strings(file.read(tokens.end - tokens.start)))
+    except (OSError, struct.error) as error:  # the file was whole when its header was read
+        raise HeaderError(f"{path} cannot be read any more: {error}. Check its disk, and try again.") from None
     if len(set(texts)) != len(texts):
         _refuse(path, "a token occurs twice")
     normal = b"\n".join(text for text, kind in zip(texts, kind_of, strict=True) if kind in (_NORMAL, _UNUSED))
@@ -117,13 +120,10 @@ def _check_vocabulary(path: Path, summary: GgufSummary) -> None:
     try:
         known = set(normal.decode("utf-8")) <= _ALPHABET | {"\n"}
         special.decode("utf-8")
-        b"\n".join(pairs).decode("utf-8")
     except UnicodeDecodeError:
         _refuse(path, "a token is not valid UTF-8")
     if not known:
         _refuse(path, "a token is not written as byte-level BPE writes it")
-    if not all(pairs):
-        _refuse(path, "a merge is empty")
     for name in ("bos", "eos", "padding", "unknown", "eot"):
         token = summary.values.get(f"tokenizer.ggml.{name}_token_id", 0)
         if type(token) is not int or not 0 <= token < tokens.count:

@@ -110,3 +110,16 @@ def test_a_vocabulary_of_another_type(parts: tuple[Plan, dict[str, KeyValue]], t
     changed = {**metadata, TOKENS: KeyValue(TOKENS, ValueType.INT32, tuple(range(1000)))}
     with pytest.raises(HeaderError, match="it has no vocabulary"):
         check(tmp_path / "m.gguf", plan, changed)
+
+
+def test_a_file_that_goes_away_meanwhile(parts: tuple[Plan, dict[str, KeyValue]], tmp_path: Path) -> None:
+    plan, metadata = parts
+    path = tmp_path / "m.gguf"
+    check(path, plan, metadata)
+    summary = check_gguf(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(HeaderError, match="cannot be read any more"):
+        check_known(path, summary)
+    path.unlink()
+    with pytest.raises(HeaderError, match="cannot be read any more"):
+        check_known(path, summary)
