@@ -163,9 +163,10 @@ class Setup:
     def _system(self) -> None:
         if self._stamps.current(self._system_step, self._system_key):
             return
-        packages = missing_packages() + (missing_tools() if self._tests else [])
-        if packages and not install(packages, LOG):
-            print("Going on: the terminal works without them, the window may not open.", flush=True)
+        libraries, tools = missing_packages(), missing_tools() if self._tests else []
+        if libraries + tools and not install(libraries + tools, LOG):
+            without = "the terminal works without them, the window may not open"
+            print(f"Going on: {without if libraries else 'tests that need them are skipped'}.", flush=True)
             return
         self._stamps.set(self._system_step, self._system_key)
 
