@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QLocale, QPoint, QSize, Qt
+from PySide6.QtCore import QPoint, QSize, Qt
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QSizePolicy, QToolButton, QToolTip, QWidget
 
@@ -100,4 +100,4 @@ def _details(use: ContextUse) -> str:
 
 
 def _number(value: int) -> str:
-    return QLocale().toString(value)
+    return f"{value:,}"
