@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from PySide6.QtCore import QLocale
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QToolTip
 from pytestqt.qtbot import QtBot
@@ -22,13 +20,10 @@ USE = ContextUse(32768, instructions=90, history=3000, draft=120, room=1024)
 
 
 @pytest.fixture
-def indicator(qtbot: QtBot, theme: Theme) -> Iterator[UseIndicator]:
-    before = QLocale()
-    QLocale.setDefault(QLocale(QLocale.Language.English, QLocale.Country.UnitedStates))
+def indicator(qtbot: QtBot, theme: Theme) -> UseIndicator:
     made = UseIndicator(theme)
     qtbot.addWidget(made)
-    yield made
-    QLocale.setDefault(before)
+    return made
 
 
 def shown(indicator: UseIndicator) -> str:
