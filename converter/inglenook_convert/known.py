@@ -19,7 +19,7 @@ ARCHITECTURE = "gpt-oss"
 _MOST_TOKENS = 1 << 24
 _COUNTS = {  # key: least and most
     "block_count": (1, 512),
-    "context_length": (1, _MOST_TOKENS),
+    "context_length": (256, _MOST_TOKENS),  # the cells that llama.cpp allocates at least
     "embedding_length": (1, 1 << 18),
     "attention.head_count": (1, 4096),
     "attention.head_count_kv": (1, 4096),

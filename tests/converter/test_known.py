@@ -50,6 +50,7 @@ def test_without_a_rope_scaling(parts: tuple[Plan, dict[str, KeyValue]], tmp_pat
         ("general.architecture", "llama", "its architecture is 'llama'"),
         ("gpt-oss.block_count", 0, "block_count is 0"),
         ("gpt-oss.block_count", None, "block_count is None"),
+        ("gpt-oss.context_length", 8, "context_length is 8"),
         ("gpt-oss.expert_count", 1 << 30, "expert_count is 1073741824"),
         ("gpt-oss.expert_used_count", 100, r"100 of \d+ experts cannot be used"),
         ("gpt-oss.attention.sliding_window", 1 << 31, "sliding_window is"),
