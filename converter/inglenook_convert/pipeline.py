@@ -7,8 +7,7 @@ which stay usable then (a lock that is taken in Python code might never be given
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Thread
 from types import TracebackType
@@ -70,29 +69,6 @@ class Workers(Generic[Job, Result]):
         if error is not None:
             raise error
         return result  # type: ignore[return-value]  # None only if that is what `work` returns
-
-    def in_order(self, jobs: Iterable[Job], cost: Callable[[Job], int], budget: int) -> Iterator[tuple[Job, Result]]:
-        """Each job with its result, in the order of `jobs`.
-
-        Under way are at most three jobs for each thread, together at most `budget` by `cost` (or only one job).
-        """
-        under_way: deque[Job] = deque()
-        load = 0
-        most = 3 * len(self._threads)
-        coming = iter(jobs)
-        following = next(coming, None)
-        while following is not None or under_way:
-            while following is not None and (
-                not under_way or (len(under_way) < most and load + cost(following) <= budget)
-            ):
-                self.submit(following)
-                under_way.append(following)
-                load += cost(following)
-                following = next(coming, None)
-            result = self.take()
-            job = under_way.popleft()
-            yield job, result
-            load -= cost(job)
 
     def _run(self) -> None:
         while (task := self._todo.get()) is not None:

@@ -1,9 +1,9 @@
-"""Processes that make the pieces of a file, each on a processor of its own.
+"""Processes that make the pieces of a file, or look at them, each on a processor of its own.
 
 Threads would do, but for Python's lock: numpy gives it back for every operation, and these are so short that two
 threads hand it to and fro and come to less than one of them alone (measured: 0.73 GB/s by two, 0.98 by one).
 
-What they make comes through memory that is shared, and that has no name that could be left behind.
+The pieces come and go through memory that is shared, and that has no name that could be left behind.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import ctypes
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inglenook_convert.errors import ConvertError
 from inglenook_convert.pipeline import thread_count
@@ -29,6 +30,11 @@ from inglenook_convert.stages import Piece, pieces, produce
 if TYPE_CHECKING:
     from ctypes import Array, c_ubyte
 
+Result = TypeVar("Result")
+Work = Callable[[Piece, ShardReader, NDArray[np.uint8]], Result]
+"""Done with a piece and its data, which it may fill; what it returns is pickled."""
+Prepare = Callable[[Piece, memoryview], None]
+
 _WORTHWHILE = 16 << 20  # bytes; less than this is made sooner than a process begins
 _KEPT = 256 << 20  # bytes
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -37,38 +43,64 @@ _EACH = 6  # pieces under way for a process: one being made, and enough that nei
 
 @contextmanager
 def produced(tensors: Sequence[PlannedTensor], memory: int) -> Iterator[Iterator[tuple[Piece, memoryview]]]:
-    """The pieces of `tensors` in order, each with its data, which are there until the next one is asked for.
+    """The pieces of `tensors` in order, each with its data. See `worked`."""
+    with worked(_make, tensors, memory) as made:
+        yield ((piece, data) for piece, data, _ in made)
 
-    Takes about `memory` bytes, or what three pieces need. The iterator raises `ConvertError`.
+
+@contextmanager
+def worked(
+    work: Work[Result], tensors: Sequence[PlannedTensor], memory: int, prepare: Prepare | None = None
+) -> Iterator[Iterator[tuple[Piece, memoryview, Result]]]:
+    """The pieces of `tensors` in order, with data, which are there until the next one is asked for, and result.
+
+    `work`, a function of a module, is done in other processes. Before that the data are what `prepare` makes of them
+    here. Takes about `memory` bytes, or what three pieces need. The iterator raises `ConvertError`, and what `work` and
+    `prepare` raise.
     """
     if sum(tensor.nbytes for tensor in tensors) < _WORTHWHILE:
         with ShardReader() as reader:
-            yield ((piece, produce(piece, reader).data) for piece in pieces(tensors))
+            yield _worked_here(work, tensors, reader, prepare)
     else:
-        with _Producers(tensors, memory) as producers:
-            yield producers.in_order()
+        with _Processes(work, tensors, memory) as processes:
+            yield processes.in_order(prepare)
 
 
-class _Producers:
-    """One process for each processor. A context manager: once it is left, none of them is there."""
+def _worked_here(
+    work: Work[Result], tensors: Sequence[PlannedTensor], reader: ShardReader, prepare: Prepare | None
+) -> Iterator[tuple[Piece, memoryview, Result]]:
+    for piece in pieces(tensors):
+        data = np.empty(piece.nbytes, np.uint8)
+        if prepare is not None:
+            prepare(piece, data.data)
+        yield piece, data.data, work(piece, reader, data)
 
-    def __init__(self, tensors: Sequence[PlannedTensor], memory: int) -> None:
+
+def _make(piece: Piece, reader: ShardReader, out: NDArray[np.uint8]) -> None:
+    produce(piece, reader, out)
+
+
+class _Processes(Generic[Result]):
+    """One for each processor. A context manager: once it is left, none of them is there."""
+
+    def __init__(self, work: Work[Result], tensors: Sequence[PlannedTensor], memory: int) -> None:
+        self._work = work
         self._tensors = tuple(tensors)
         self._slot = max((piece.nbytes for piece in pieces(self._tensors)), default=1)
         most = max((piece.memory for piece in pieces(self._tensors)), default=1)
         self._slots = max(3, min(_EACH * thread_count(), memory // most))
         self._count = max(1, min(thread_count(), self._slots // 2))
         self._context = multiprocessing.get_context("spawn")  # a copy of a process with threads may hang
-        self._workers: dict[Connection, int] = {}  # with the pieces that they have to make
+        self._workers: dict[Connection, int] = {}  # with the pieces that they have to do
         self._processes: list[Any] = []
-        self._done: dict[int, BaseException | None] = {}
+        self._done: dict[int, tuple[Any, BaseException | None]] = {}
 
-    def __enter__(self) -> _Producers:
+    def __enter__(self) -> _Processes[Result]:
         self._shared: Array[c_ubyte] = self._context.RawArray("B", self._slots * self._slot)
         with _interrupts_held():
             for _ in range(self._count):
                 ours, theirs = self._context.Pipe()
-                given = (theirs, self._shared, self._slot, self._tensors)
+                given = (theirs, self._work, self._shared, self._slot, self._tensors)
                 # Daemons, because a signal may come before `__exit__` is bound to be called.
                 process = self._context.Process(target=_serve, args=given, daemon=True)
                 process.start()
@@ -85,8 +117,8 @@ class _Producers:
                 process.kill()
             process.join()
 
-    def in_order(self) -> Iterator[tuple[Piece, memoryview]]:
-        """See `produced`. Raises what making a piece raised, and `ConvertError` if a process was ended."""
+    def in_order(self, prepare: Prepare | None) -> Iterator[tuple[Piece, memoryview, Result]]:
+        """See `worked`. Raises `ConvertError` also if a process was ended."""
         memory = memoryview(self._shared).cast("B")
         free = list(range(self._slots))
         under_way: deque[tuple[Piece, int]] = deque()
@@ -95,6 +127,8 @@ class _Producers:
         while True:
             while free and (piece := next(coming, None)) is not None:
                 slot = free.pop()
+                if prepare is not None:
+                    prepare(piece, memory[slot * self._slot :][: piece.nbytes])
                 least = min(self._workers, key=self._workers.__getitem__)
                 self._send(least, (slot, number[id(piece.tensor)], piece.first, piece.count))
                 under_way.append((piece, slot))
@@ -103,10 +137,10 @@ class _Producers:
             piece, slot = under_way.popleft()
             while slot not in self._done:
                 self._receive()
-            error = self._done.pop(slot)
+            result, error = self._done.pop(slot)
             if error is not None:
                 raise error
-            yield piece, memory[slot * self._slot :][: piece.nbytes]
+            yield piece, memory[slot * self._slot :][: piece.nbytes], result
             free.append(slot)
 
     def _send(self, worker: Connection, job: tuple[int, int, int, int]) -> None:
@@ -120,14 +154,20 @@ class _Producers:
         for worker in wait(list(self._workers)):
             assert isinstance(worker, Connection)
             try:
-                slot, error = worker.recv()
+                slot, result, error = worker.recv()
             except (EOFError, OSError):
                 raise _ended() from None
             self._workers[worker] -= 1
-            self._done[slot] = error
+            self._done[slot] = (result, error)
 
 
-def _serve(connection: Connection, shared: Array[c_ubyte], slot_bytes: int, tensors: Sequence[PlannedTensor]) -> None:
+def _serve(
+    connection: Connection,
+    work: Work[Any],
+    shared: Array[c_ubyte],
+    slot_bytes: int,
+    tensors: Sequence[PlannedTensor],
+) -> None:
     """What a process does, until nobody is at the other end."""
     _keep_memory()
     memory = np.frombuffer(memoryview(shared).cast("B"), np.uint8).reshape(-1, slot_bytes)
@@ -138,13 +178,14 @@ def _serve(connection: Connection, shared: Array[c_ubyte], slot_bytes: int, tens
             except (EOFError, OSError):
                 return
             piece = Piece(tensors[tensor], first, count)
+            result: Any = None
             error: Exception | None = None
             try:
-                produce(piece, reader, memory[slot, : piece.nbytes])
+                result = work(piece, reader, memory[slot, : piece.nbytes])
             except Exception as raised:
                 error = raised
             try:
-                connection.send((slot, error))
+                connection.send((slot, result, error))
             except OSError:
                 return
 

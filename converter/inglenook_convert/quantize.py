@@ -29,8 +29,8 @@ _F16_END = 65520.0  # from here on the nearest F16 is infinity
 
 # Blocks of 32 elements. Q8_0 has a code in a byte; the others have the lower four bits of elements j and j + 16 in the
 # low and high half of byte j, and "fifth" has bit 4 of element i in its bit i.
-_Q8_0 = np.dtype([("scale", "<f2"), ("codes", "u1", 32)])
-_Q8_0_WHOLE = np.dtype([("scale", "<f2"), ("codes", "V32")])  # the same, and copied as one thing
+Q8_0_BLOCK = np.dtype([("scale", "<f2"), ("codes", "u1", 32)])
+Q8_0_WHOLE = np.dtype([("scale", "<f2"), ("codes", "V32")])  # the same, and copied as one thing
 _Q5_1 = np.dtype([("scale", "<f2"), ("low", "<f2"), ("fifth", "u1", 4), ("codes", "u1", 16)])
 _Q5_0 = np.dtype([("scale", "<f2"), ("fifth", "u1", 4), ("codes", "u1", 16)])
 _Q4_1 = np.dtype([("scale", "<f2"), ("low", "<f2"), ("codes", "u1", 16)])
@@ -82,14 +82,14 @@ def q8_0(values: Floats) -> Bytes:
     Raises `OverflowError` if a value is not finite or its scale is more than F16 holds.
     """
     scale = _largest(values) / np.float32(127)
-    codes = values * np.repeat(_inverse(scale), 32)
+    codes = values * np.repeat(inverse_of(scale), 32)
     # The cast truncates. Adding 0.5 itself would round 0.49999997 up, since the sum is rounded too.
     signed = codes.view(np.uint32) & _SIGN
     signed |= _BELOW_HALF
     codes += signed.view(np.float32)
-    blocks = np.empty(scale.size, _Q8_0)
+    blocks = np.empty(scale.size, Q8_0_BLOCK)
     blocks["scale"] = scale
-    blocks.view(_Q8_0_WHOLE)["codes"] = codes.astype(np.int8).view("V32")
+    blocks.view(Q8_0_WHOLE)["codes"] = codes.astype(np.int8).view("V32")
     return blocks.view(np.uint8)
 
 
@@ -116,7 +116,7 @@ def _from_extreme(layout: np.dtype[Any], middle: int, values: Floats) -> Bytes:
     extreme[tied] = _first(columns[:, tied], high[tied])
     # Adding zero takes the sign from -0, which the reference does not look at.
     scale = (extreme + np.float32(0)) / np.float32(-middle)
-    columns *= _inverse(scale)
+    columns *= inverse_of(scale)
     columns += np.float32(middle + 0.5)
     codes = columns.astype(np.uint8)
     codes -= (codes == 2 * middle).view(np.uint8)  # what the other end of the range would be
@@ -133,7 +133,7 @@ def _from_range(layout: np.dtype[Any], top: int, values: Floats) -> Bytes:
         raise OverflowError
     with np.errstate(over="ignore"):
         scale = np.abs(high - low) / np.float32(top)  # -0 - 0 is -0
-    inverse = _inverse(scale)
+    inverse = inverse_of(scale)
     columns -= low
     columns *= inverse
     columns += np.float32(0.5)
@@ -156,7 +156,7 @@ def _fits_f16(numbers: Floats) -> bool:
     return bool(np.abs(numbers).max(initial=0) < _F16_END)  # NaN does not
 
 
-def _inverse(scale: Floats) -> Floats:
+def inverse_of(scale: Floats) -> Floats:
     """1 / scale. Raises `OverflowError` if a scale is not finite or F16 cannot hold it.
 
     Where the inverse is infinite the reference is undefined. Here it is 0 then, which makes the block a constant, as
@@ -184,7 +184,7 @@ def _blocks(layout: np.dtype[Any], codes: Bytes, **fields: Floats) -> Bytes:
 
 
 def _decode_q8_0(raw: Bytes) -> Floats:
-    blocks = raw.view(_Q8_0)
+    blocks = raw.view(Q8_0_BLOCK)
     return _placed(blocks["codes"].view(np.int8).astype(np.float32), blocks)
 
 

@@ -1,7 +1,7 @@
 """A dry run's report: what a conversion would write, what other types would cost, the room on the disk, and the time.
 
 The time is a guess from a second of measuring: the disk with a temporary file and a piece of the checkpoint, the
-processor by quantizing a few numbers.
+processor by making a piece of each kind.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 
 import numpy as np
 
-from inglenook_convert import gguf_format as gguf
-from inglenook_convert import mxfp4, quantize, values
+from inglenook_convert import values
 from inglenook_convert.checkpoint import Checkpoint
 from inglenook_convert.config import Config
 from inglenook_convert.errors import ConvertError
@@ -27,12 +25,14 @@ from inglenook_convert.gguf_format import TensorType
 from inglenook_convert.headers import StoredTensor
 from inglenook_convert.output import PART, Disk
 from inglenook_convert.pipeline import thread_count
-from inglenook_convert.plan import Plan, make_plan
+from inglenook_convert.plan import Plan, PlannedTensor, make_plan
+from inglenook_convert.reader import ShardReader
 from inglenook_convert.split import OutputFile
+from inglenook_convert.stages import Piece, produce
 from inglenook_convert.tensor_types import EXPERTS, OTHERS, Types
 
 _DISK_BYTES = 64 << 20  # measured: enough for a disk to show its pace, and less than a second of most
-_ELEMENTS = 1 << 18  # quantized to see how fast that goes
+_ELEMENTS = 1 << 21  # of a piece that is made to see how fast that goes
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,26 +166,24 @@ def _write_pace(folder: Path) -> float:
 
 
 def _computing(plan: Plan) -> float:
-    """Seconds that one processor takes to make all tensors, from a measurement of each kind of work."""
-    work: dict[tuple[TensorType, bool, bool], int] = {}
+    """Seconds that one processor takes to make all tensors, after what a piece of each kind of work took."""
+    work: dict[tuple[TensorType, str, type], list[PlannedTensor]] = {}
     for tensor in plan.tensors:
-        key = tensor.kind, tensor.best, values.is_mxfp4(tensor.source)
-        work[key] = work.get(key, 0) + prod(tensor.info.shape)
-    return sum(elements * _work_pace(*key) for key, elements in work.items())
+        work.setdefault((tensor.kind, tensor.source.stored[0].dtype, type(tensor.source)), []).append(tensor)
+    with ShardReader() as reader:
+        return sum(
+            _work_pace(max(alike, key=lambda tensor: tensor.nbytes), reader) * sum(tensor.nbytes for tensor in alike)
+            for alike in work.values()
+        )
 
 
-def _work_pace(kind: TensorType, best: bool, from_mxfp4: bool) -> float:
-    """Seconds an element of making this of MXFP4, or of dense values."""
-    random = np.random.default_rng(0)
-    codes = random.integers(0, 256, (_ELEMENTS // 32, 16), np.uint8)
-    scales = random.integers(115, 125, _ELEMENTS // 32, np.uint8)
-    if from_mxfp4 and kind == gguf.MXFP4:
-        out = np.empty((len(scales), kind.size), np.uint8)
-        return _time(lambda: mxfp4.repack(codes, scales, out)) / _ELEMENTS
-    floats = random.normal(0, 0.05, _ELEMENTS).astype(np.float32)
-    encode = quantize.mxfp4_best if kind == gguf.MXFP4 and best else quantize.ENCODERS[kind]
-    seconds = _time(lambda: encode(floats))
-    return (seconds + (_time(lambda: mxfp4.decode_checkpoint(codes, scales)) if from_mxfp4 else 0)) / _ELEMENTS
+def _work_pace(tensor: PlannedTensor, reader: ShardReader) -> float:
+    """Seconds a byte of making this, from what the system remembers of the file."""
+    good, width = values.good_rows(tensor.source), values.width_of(tensor.source)
+    rows = max(1, _ELEMENTS // (width * good)) * good
+    piece = Piece(tensor, 0, min(rows, values.rows_of(tensor.source)))
+    out = np.empty(piece.nbytes, np.uint8)
+    return min(_time(lambda: produce(piece, reader, out)) for _ in range(2)) / piece.nbytes
 
 
 def _time(work: Callable[[], object]) -> float:

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inglenook_convert import gguf_format as gguf
-from inglenook_convert import mxfp4, quantize, values
+from inglenook_convert import halves, mxfp4, quantize, values
 from inglenook_convert.errors import ConvertError
 from inglenook_convert.plan import PlannedTensor
 from inglenook_convert.reader import ShardReader
-from inglenook_convert.sources import Mxfp4Rows
+from inglenook_convert.sources import DenseRows, Mxfp4Rows
 
 _PIECE = 1 << 22  # elements
 _MXFP4_TILE = 1 << 19  # elements; half a byte each, and some five copies of them
@@ -79,23 +79,41 @@ def _repack(source: Mxfp4Rows, piece: Piece, reader: ShardReader, out: Bytes) ->
 
 
 def _encode(piece: Piece, reader: ShardReader, out: Bytes) -> None:
+    try:
+        if values.is_bf16(piece.tensor.source) and piece.tensor.kind in halves.ENCODERS:
+            _encode_halves(piece, reader, out)
+        else:
+            _encode_floats(piece, reader, out)
+    except OverflowError:
+        source = piece.tensor.source
+        stored = source.stored[0]
+        adapter = next((f", merged with {t.file}," for t in source.stored if t.file.parent != stored.file.parent), "")
+        raise ConvertError(
+            f"{stored.file}: tensor {stored.name!r}{adapter} has values that are infinite, not a number, or too"
+            f" large for {piece.tensor.kind.name}. The file is damaged: get it again."
+        ) from None
+
+
+def _encode_halves(piece: Piece, reader: ShardReader, out: Bytes) -> None:
+    tensor, source = piece.tensor, piece.tensor.source
+    assert isinstance(source, DenseRows)
+    encode = halves.ENCODERS[tensor.kind]
+    at = 0
+    for first, count in _spans(piece.first, piece.count, _height(halves.TILE, tensor)):
+        stored = values.halves(source, first, count, reader)
+        size = tensor.kind.nbytes(stored.shape)
+        encode(stored, out[at : at + size])
+        at += size
+
+
+def _encode_floats(piece: Piece, reader: ShardReader, out: Bytes) -> None:
     tensor, source = piece.tensor, piece.tensor.source
     encode = _encoder(tensor)
     at = 0
     for first, count in _spans(piece.first, piece.count, _height(_DENSE_TILE, tensor)):
         floats = values.floats(source, first, count, reader)
         for start in range(0, len(floats), _DENSE_TILE):
-            try:
-                data = encode(floats[start : start + _DENSE_TILE])
-            except OverflowError:
-                stored = source.stored[0]
-                adapter = next(
-                    (f", merged with {t.file}," for t in source.stored if t.file.parent != stored.file.parent), ""
-                )
-                raise ConvertError(
-                    f"{stored.file}: tensor {stored.name!r}{adapter} has values that are infinite, not a number, or too"
-                    f" large for {tensor.kind.name}. The file is damaged: get it again."
-                ) from None
+            data = encode(floats[start : start + _DENSE_TILE])
             out[at : at + len(data)] = data
             at += len(data)
 

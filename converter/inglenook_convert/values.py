@@ -77,6 +77,16 @@ def is_mxfp4(source: Source) -> bool:
     return isinstance(source, Mxfp4Rows)
 
 
+def is_bf16(source: Source) -> bool:
+    """Whether the values are stored as BF16 in rows that `halves` can read."""
+    return isinstance(source, DenseRows) and source.tensor.dtype == "BF16"
+
+
+def halves(source: DenseRows, first: int, count: int, reader: ShardReader) -> NDArray[np.uint16]:
+    """Rows [first, first + count) of BF16 as they are stored, 1-D. Raises `ConvertError` if a file is too short."""
+    return _stored_rows(source, first, count, reader).view("<u2")
+
+
 def floats(source: Source, first: int, count: int, reader: ShardReader) -> Floats:
     """Rows [first, first + count) as float32, 1-D, count * width elements.
 
@@ -121,15 +131,19 @@ def _takes_elements(source: DenseRows) -> bool:
 
 
 def _rows(source: DenseRows, first: int, count: int, reader: ShardReader) -> Floats:
+    return _widened(_stored_rows(source, first, count, reader), source.tensor.dtype)
+
+
+def _stored_rows(source: DenseRows, first: int, count: int, reader: ShardReader) -> Bytes:
     # In units of what is taken: rows, or single elements.
     unit = width_of(source) // source.width
     taken, size = count * unit, DTYPE_BYTES[source.tensor.dtype]
     row_bytes = source.width * size
     raw = _read(reader, source.tensor, first * unit * source.step * row_bytes, taken * source.step * row_bytes)
     if source.step == 1:
-        return _widened(raw, source.tensor.dtype)
+        return raw
     stored = raw.view(f"V{row_bytes}")[source.start :: source.step]
-    return _widened(np.ascontiguousarray(stored).view(np.uint8), source.tensor.dtype)
+    return np.ascontiguousarray(stored).view(np.uint8)
 
 
 def _columns(source: DenseColumns, first: int, count: int, reader: ShardReader) -> Floats:

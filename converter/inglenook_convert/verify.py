@@ -1,14 +1,15 @@
 """Compares a GGUF file with its checkpoint, tensor by tensor, and tells by how much each type has rounded.
 
 Every tensor must be, byte for byte, what this converter makes of the checkpoint; how near that is to the checkpoint's
-values is seen by decoding it. Both are read once, front to back, in pieces that threads look at.
+values is seen by decoding it. Both are read once, front to back, in pieces that other processes look at.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
@@ -21,11 +22,11 @@ from inglenook_convert import quantize, values
 from inglenook_convert.errors import ConvertError
 from inglenook_convert.gguf_format import KeyValue
 from inglenook_convert.headers import GgufSummary, HeaderError, check_gguf
-from inglenook_convert.pipeline import Workers, thread_count
 from inglenook_convert.plan import Plan, PlannedTensor
+from inglenook_convert.processes import worked
 from inglenook_convert.reader import ShardReader
 from inglenook_convert.split import headers_of_set
-from inglenook_convert.stages import Piece, pieces, produce
+from inglenook_convert.stages import Piece, produce
 from inglenook_convert.verified import TensorResult, Verified
 
 _MEMORY = 200 << 20  # bytes; of pieces that are looked at or wait for it
@@ -49,20 +50,6 @@ class _Found:
 
     def __add__(self, other: _Found) -> _Found:
         return _Found(self.error + other.error, self.norm + other.norm, self.differing + other.differing)
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """The bytes that the GGUF file has for a piece; `end` is the place in the file after them."""
-
-    piece: Piece
-    data: Bytes
-    end: int
-
-    @property
-    def memory(self) -> int:
-        """About how many bytes it takes to look at this."""
-        return self.piece.memory + self.data.nbytes
 
 
 def read_summaries(files: Sequence[Path]) -> list[GgufSummary]:
@@ -106,11 +93,13 @@ def verify_files(
         with file.open("rb", buffering=0) as stream:
             if hasattr(os, "posix_fadvise"):  # what is on the disk counts, not what the system remembers of it
                 os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            looks = _looks(file, stream, summary, tensors, digest.update)
-            for name, end, result in _results(file, looks):
-                report("verify", name, before + end)
-                if result:
-                    results.append(result)
+            contents = _Contents(file, stream, summary, digest.update)
+            with closing(_results(file, contents, tensors)) as found:  # so that no process outlives an interruption
+                for name, end, result in found:
+                    report("verify", name, before + summary.data_offset + end)
+                    if result:
+                        results.append(result)
+            contents.finish()
         digests.append(digest.hexdigest())
         before += summary.file_bytes
     return Verified(tuple(files), tuple(digests), before, tuple(results), same_header)
@@ -144,58 +133,57 @@ def _headers_are(files: Sequence[Path], summaries: Sequence[GgufSummary], metada
     return True
 
 
-def _looks(
-    file: Path,
-    stream: FileIO,
-    summary: GgufSummary,
-    tensors: Sequence[PlannedTensor],
-    hashed: Callable[[memoryview], None],
-) -> Iterator[_Look]:
-    """Reads the whole file, front to back; hands on the pieces of tensors, and every byte to `hashed`."""
-    at = 0
+class _Contents:
+    """Reads a whole file, front to back; every byte goes to `hashed`."""
 
-    def read(count: int) -> Bytes:
-        nonlocal at
-        data = np.empty(count, np.uint8)
-        rest = data.data
-        while rest:
-            if not (done := stream.readinto(rest)):
-                raise ConvertError(f"{file} became shorter while it was read.")
-            rest = rest[done:]
-        at += count
-        hashed(data.data)
-        return data
+    def __init__(self, file: Path, stream: FileIO, summary: GgufSummary, hashed: Callable[[memoryview], None]) -> None:
+        self._file, self._stream, self._summary, self._hashed = file, stream, summary, hashed
+        self._at = 0
+        self._name = ""  # of the tensor that was read last
 
-    def skip_to(end: int, name: str | None) -> None:
-        while at < end:
-            if read(min(_CHUNK, end - at)).any() and name is not None:
-                raise ConvertError(f"{file}: there is data where zeros should be, behind tensor {name!r}.")
-
-    name = None
-    for piece in pieces(tensors):
-        info = piece.tensor.info
+    def read(self, piece: Piece, data: memoryview) -> None:
+        """Fills `data` with what the file has for the piece, which is the next one."""
         if piece.first == 0:
-            skip_to(summary.data_offset + info.offset, name)
-        name = info.name
-        data = read(info.kind.nbytes((piece.count, values.width_of(piece.tensor.source))))
-        yield _Look(piece, data, at)
-    skip_to(summary.file_bytes, name)
+            self._skip_to(self._summary.data_offset + piece.tensor.info.offset)
+        self._name = piece.tensor.info.name
+        self._read(data)
+
+    def finish(self) -> None:
+        """Reads what is left."""
+        self._skip_to(self._summary.file_bytes)
+
+    def _skip_to(self, end: int) -> None:
+        while self._at < end:
+            data = np.empty(min(_CHUNK, end - self._at), np.uint8)
+            self._read(data.data)
+            if self._name and data.any():
+                raise ConvertError(f"{self._file}: there is data where zeros should be, behind tensor {self._name!r}.")
+
+    def _read(self, data: memoryview) -> None:
+        rest = data
+        while rest:
+            if not (done := self._stream.readinto(rest)):
+                raise ConvertError(f"{self._file} became shorter while it was read.")
+            rest = rest[done:]
+        self._at += len(data)
+        self._hashed(data)
 
 
-def _results(file: Path, looks: Iterator[_Look]) -> Iterator[tuple[str, int, TensorResult | None]]:
-    """Looks at all pieces; name, place in the file, and at the end of each tensor what was found of it."""
-    with (
-        ShardReader() as reader,
-        Workers[_Look, _Found](lambda look: _compare(look, reader), thread_count()) as workers,
-    ):
-        total: _Found | None = None
-        for look, found in workers.in_order(looks, lambda look: look.memory, _MEMORY):
-            tensor = look.piece.tensor
+def _results(
+    file: Path, contents: _Contents, tensors: Sequence[PlannedTensor]
+) -> Generator[tuple[str, int, TensorResult | None]]:
+    """Looks at all pieces; name, place in the data, and at the end of each tensor what was found of it."""
+    total: _Found | None = None
+    with worked(_compare, tensors, _MEMORY, contents.read) as compared:
+        for piece, _, found in compared:
+            tensor = piece.tensor
+            rows = piece.first + piece.count
+            end = tensor.info.offset + tensor.kind.nbytes((rows, values.width_of(tensor.source)))
             total = found if total is None else total + found
-            if look.piece.first + look.piece.count < values.rows_of(tensor.source):
-                yield tensor.info.name, look.end, None
+            if rows < values.rows_of(tensor.source):
+                yield tensor.info.name, end, None
             else:
-                yield tensor.info.name, look.end, _judged(file, tensor, total)
+                yield tensor.info.name, end, _judged(file, tensor, total)
                 total = None
 
 
@@ -211,15 +199,15 @@ def _judged(file: Path, tensor: PlannedTensor, found: _Found) -> TensorResult:
     return result
 
 
-def _compare(look: _Look, reader: ShardReader) -> _Found:
-    piece, tensor = look.piece, look.piece.tensor
-    differing = _differing(look.data, produce(piece, reader), tensor.kind)
+def _compare(piece: Piece, reader: ShardReader, data: Bytes) -> _Found:
+    tensor = piece.tensor
+    differing = _differing(data, produce(piece, reader), tensor.kind)
     if tensor.kind == gguf.MXFP4:
         if values.is_mxfp4(tensor.source):
             return _Found(0.0, 0.0, differing)  # codes and scales are the checkpoint's: nothing was rounded
         if differing:  # there are two ways to choose the scales, and the file does not tell which was taken
             other = replace(piece, tensor=replace(tensor, best=not tensor.best))
-            differing = min(differing, _differing(look.data, produce(other, reader), tensor.kind))
+            differing = min(differing, _differing(data, produce(other, reader), tensor.kind))
     error = norm = 0.0
     at = 0
     decode = quantize.DECODERS[tensor.kind]
@@ -230,7 +218,7 @@ def _compare(look: _Look, reader: ShardReader) -> _Found:
             size = tensor.kind.nbytes(tile.shape)
             # A damaged scale may be infinite or no number; then so is the error that is told.
             with np.errstate(all="ignore"):
-                error += _square(decode(look.data[at : at + size]) - tile)
+                error += _square(decode(data[at : at + size]) - tile)
             norm += _square(tile)
             at += size
     return _Found(error, norm, differing)

@@ -22,26 +22,11 @@ def test_results_come_in_order_though_the_jobs_end_in_another() -> None:
         return job * job
 
     with Workers(work, 2) as workers:
-        found = list(workers.in_order(range(8), lambda _: 1, 100))
-    assert found == [(i, i * i) for i in range(8)]
+        for job in range(8):
+            workers.submit(job)
+        found = [workers.take() for _ in range(8)]
+    assert found == [i * i for i in range(8)]
     assert ended.index(0) > ended.index(3)
-
-
-@pytest.mark.parametrize(("budget", "most"), [(0, 1), (14, 2), (1000, 6)])
-def test_what_is_under_way_keeps_within_the_budget(budget: int, most: int) -> None:
-    submitted: list[int] = []
-
-    class Watched(Workers[int, int]):
-        def submit(self, job: int) -> None:
-            submitted.append(job)
-            super().submit(job)
-
-    ahead = []
-    with Watched(lambda job: job, 2) as workers:
-        for job, _ in workers.in_order(range(20), lambda _: 5, budget):
-            ahead.append(len(submitted) - job)
-    assert max(ahead) == most
-    assert submitted == list(range(20))
 
 
 def test_an_error_is_raised_in_its_turn_and_no_thread_is_left() -> None:
@@ -55,8 +40,10 @@ def test_an_error_is_raised_in_its_turn_and_no_thread_is_left() -> None:
 
     def run() -> None:
         with Workers(work, 4) as workers:
-            for job, _ in workers.in_order(range(1000), lambda _: 1, 100):
-                taken.append(job)
+            for job in range(1000):
+                workers.submit(job)
+            while True:
+                taken.append(workers.take())
 
     with pytest.raises(ValueError, match=r"^3$"):
         run()

@@ -1,14 +1,18 @@
 """The dry run: its figures are those of the conversion, and it writes nothing."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.converter.checkpoints import write_checkpoint
 
 from inglenook_convert import report
+from inglenook_convert.checkpoint import open_checkpoint
+from inglenook_convert.config import parse_config
 from inglenook_convert.errors import ConvertError
 from inglenook_convert.jobs import convert, dry_run
+from inglenook_convert.plan import make_plan
 from inglenook_convert.progress import make_progress
 from inglenook_convert.report import DryRun
 from inglenook_convert.tensor_types import DEFAULT, EXPERTS, OTHERS, types_of
@@ -91,8 +95,20 @@ def test_too_little_room_and_no_measurement() -> None:
     assert "NOT ENOUGH" not in made(2_000_000_100, None).text()
 
 
-@pytest.mark.parametrize("kind", EXPERTS.values(), ids=EXPERTS)
-@pytest.mark.parametrize("from_mxfp4", [False, True])
-def test_every_kind_of_work_can_be_measured(kind: report.TensorType, from_mxfp4: bool) -> None:
-    assert report._work_pace(kind, True, from_mxfp4) > 0
-    assert report._work_pace(kind, False, from_mxfp4) > 0
+@pytest.mark.parametrize("name", EXPERTS)
+def test_the_time_to_compute_is_that_of_the_largest_of_each_kind(
+    source: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def one_second(work: Callable[[], object]) -> float:
+        work()
+        return 1.0
+
+    monkeypatch.setattr(report, "_time", one_second)
+    checkpoint = open_checkpoint(source)
+    plan = make_plan(checkpoint, parse_config(checkpoint.config), types_of(name, "q4_0", (None,) * 3, "best"))
+    groups: dict[tuple[str, bool], list[int]] = {}  # experts, other matrices, and all that is F32
+    for tensor in plan.tensors:
+        is_expert = tensor.info.name.endswith("_exps.weight")
+        groups.setdefault((tensor.kind.name, is_expert), []).append(tensor.nbytes)
+    assert len(groups) == 3
+    assert report._computing(plan) == pytest.approx(sum(sum(sizes) / max(sizes) for sizes in groups.values()))

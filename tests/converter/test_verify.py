@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import multiprocessing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from tests.converter.checkpoints import LAYOUTS, Shape, bf16, tensors, write_checkpoint, write_safetensors
 
+from inglenook_convert import processes
 from inglenook_convert.errors import ConvertError
 from inglenook_convert.headers import GgufSummary, HeaderError, check_gguf
 from inglenook_convert.jobs import convert, verify
@@ -77,6 +79,42 @@ def test_every_layout_verifies_and_a_flipped_bit_is_found(tmp_path: Path, layout
     flip(file, start + size // 2)
     with pytest.raises(ConvertError, match=r"tensor 'blk\.1\.ffn_up_exps\.weight' is not what"):
         verify(file, source, None, make_progress("json"))
+
+
+def test_other_processes_find_the_same(
+    source: Path, tmp_path: Path, verified: Callable[[Path], dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inglenook_convert.stages._PIECE", 1 << 12)  # many pieces
+    file = convert_quietly(source, tmp_path / "out.gguf")
+    here = verified(file)
+    monkeypatch.setattr(processes, "_WORTHWHILE", 0)
+    there = verified(file)
+    del here["seconds"], there["seconds"]
+    assert there == here
+    start, size = at_tensor(check_gguf(file), "blk.1.ffn_up_exps.weight")
+    flip(file, start + size // 2)
+    with pytest.raises(ConvertError, match=r"tensor 'blk\.1\.ffn_up_exps\.weight' is not what.* 1 of"):
+        verified(file)
+    assert multiprocessing.active_children() == []
+
+
+def test_whoever_stops_early_leaves_no_process(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_WORTHWHILE", 0)
+    file = convert_quietly(source, tmp_path / "out.gguf")
+    progress = make_progress("json")
+    children = []
+
+    def stop(phase: str, tensor: str, done: int) -> None:
+        if phase == "verify":
+            children.extend(multiprocessing.active_children())
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress, "report", stop)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        verify(file, source, None, progress)
+    assert stopped.tb is not None  # and with it all that it holds
+    assert len(children) >= 1
+    assert multiprocessing.active_children() == []
 
 
 def test_the_reader_of_headers_finds_what_gguf_py_finds(source: Path, tmp_path: Path) -> None:
