@@ -14,15 +14,27 @@ from pathlib import Path
 
 from platformdirs import PlatformDirs
 
+from inglenook import long_jobs
 from inglenook.chat.ahead import WorkAhead
 from inglenook.chat.power import on_battery
 from inglenook.chat.service import ChatService
 from inglenook.core import fitting, i18n, logs
+from inglenook.core.awake import Awake
 from inglenook.core.errors import UserError
 from inglenook.core.inference import InferenceService
 from inglenook.core.memory import Device, Machine, Plan, published
 from inglenook.core.paths import Paths, resources
-from inglenook.core.settings import AHEAD, ALLOW_NETWORK, GPU, HUB_ADDRESS, KEEP_STATES, SLEEP, Settings
+from inglenook.core.settings import (
+    AHEAD,
+    ALLOW_NETWORK,
+    BATTERY_THREADS,
+    GPU,
+    HUB_ADDRESS,
+    KEEP_AWAKE,
+    KEEP_STATES,
+    SLEEP,
+    Settings,
+)
 from inglenook.engine import machine
 from inglenook.engine.client import EngineClient, describe
 from inglenook.library.catalogue import ENTRIES, Entry
@@ -82,12 +94,20 @@ class Services:
             self.paths.logs,
             states=self.paths.states,
             sleep_after=lambda: 60.0 * self.settings.get(SLEEP),
+            spares=lambda: self.settings.get(BATTERY_THREADS) == "half" and on_battery(),
         )
+
+    @cached_property
+    def awake(self) -> Awake:
+        """What keeps the machine from sleeping while a long job runs."""
+        return Awake(lambda: self.settings.get(KEEP_AWAKE))
 
     @cached_property
     def models(self) -> ModelService:
         """The chosen model."""
-        return ModelService(self.inference, self.settings, self.paths, self._model)
+        models = ModelService(self.inference, self.settings, self.paths, self._model)
+        models.subscribe(long_jobs.of_model(self.awake))
+        return models
 
     @cached_property
     def network(self) -> Network:
@@ -102,9 +122,11 @@ class Services:
         def hub() -> Hub:
             return Hub(self.network, self.settings.get(HUB_ADDRESS) or HUB)
 
+        downloads = Downloads(self.paths.models, hub)
+        downloads.subscribe(long_jobs.of_downloads(self.awake))
         return Shelf(
             self.models,
-            Downloads(self.paths.models, hub),
+            downloads,
             self.network.traffic,
             self.settings,
             self.paths.models,
@@ -139,11 +161,13 @@ class Services:
             lambda: wanted(AHEAD) == "always" or (wanted(AHEAD) == "mains" and not on_battery()),
             lambda: wanted(KEEP_STATES),
         )
-        return ChatService(self.store, self.inference, self.models, self.settings, ahead=ahead)
+        chat = ChatService(self.store, self.inference, self.models, self.settings, ahead=ahead)
+        chat.subscribe(long_jobs.of_chat(self.awake))
+        return chat
 
     def close(self) -> None:
         """Ends what was made, in the order of use. Running answers are stored first."""
-        for name in ("chat", "shelf", "models", "inference", "store"):
+        for name in ("chat", "shelf", "models", "inference", "store", "awake"):
             if name in self.__dict__:
                 getattr(self, name).close()
         if "settings" in self.__dict__:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -22,6 +23,7 @@ from inglenook.core.inference import EngineState, GenerateRequest, ModelSpec
 from inglenook.core.prompt import Ids
 from inglenook.engine import launch, protocol, supervise, transport
 from inglenook.engine.client import EngineClient
+from inglenook.engine.pulse import BEAT_SECONDS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
 
@@ -92,6 +94,14 @@ time.sleep(60)
         seconds = wait_until(lambda: not engines(tmp_path), 5)
     record_property("seconds until the engine was gone", seconds)
     print(f"\nengine gone {seconds:.3f} s after its client, in {phase}")
+
+
+def test_the_engine_ends_though_its_folder_is_gone(client: EngineClient, random_spec: ModelSpec, tmp_path: Path):
+    """As a program that clears out temporary folders leaves it."""
+    client.model_info(random_spec)
+    shutil.rmtree(tmp_path / "run")
+    client.close()
+    wait_until(lambda: not engines(tmp_path))
 
 
 def test_engine_stays_for_its_idle_time(
@@ -166,6 +176,156 @@ def test_hung_engine_is_ended_after_a_cancel(
     assert finished(list(client.generate(long_answer(random_spec, max_tokens=3)))).reason is StopReason.LENGTH
 
 
+def impatient(client: EngineClient, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """From now on it takes a silence of `seconds` for a hang."""
+    monkeypatch.setattr(supervise, "SILENCE", seconds)
+    client._supervisor.cancel(0)  # so that its thread, which waits, knows
+
+
+def test_hung_engine_is_ended_though_nobody_cancels(
+    client: EngineClient, random_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    generation = client.generate(long_answer(random_spec))
+    until(generation, Tokens)
+    stopped = client.status().pid
+    os.kill(stopped, signal.SIGSTOP)
+    impatient(client, monkeypatch, 0.3)
+    end = finished(list(generation))
+    assert end.reason is StopReason.FAILED
+    assert end.error is not None
+    assert "did not answer" in end.error.text()
+    wait_until(lambda: not engines(tmp_path))
+    monkeypatch.undo()
+    assert finished(list(client.generate(long_answer(random_spec, max_tokens=3)))).reason is StopReason.LENGTH
+    assert client.status().pid not in (0, stopped)
+
+
+def test_an_engine_that_beats_is_not_taken_for_hung(
+    make_client: Callable[[], EngineClient], random_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+):
+    """The control: one client works for a while, the other waits for something and hears nothing else."""
+    busy, waiting = make_client(), make_client()
+    waiting.model_info(random_spec)
+    heard: list[type] = []
+    report = waiting._supervisor._report
+
+    def listen(message: object) -> None:
+        heard.append(type(message))
+        report(message)
+
+    monkeypatch.setattr(waiting._supervisor, "_report", listen)
+    running = [busy.generate(long_answer(random_spec)) for _ in range(20)]
+    until(running[0], Tokens)
+    second = waiting.generate(long_answer(random_spec, max_tokens=3))
+    impatient(waiting, monkeypatch, 4 * BEAT_SECONDS)
+    wait_until(lambda: heard.count(protocol.Beat) >= 2, 60)
+    for one in running:
+        one.cancel()
+    assert finished(list(second)).reason is StopReason.LENGTH
+
+
+def test_a_sleep_of_the_machine_is_not_taken_for_a_hang(
+    client: EngineClient, random_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+):
+    """`test_hung_engine_is_ended_though_nobody_cancels` is the control."""
+    generation = client.generate(long_answer(random_spec))
+    until(generation, Tokens)
+    pid = client.status().pid
+    asleep, woken = [10], threading.Event()
+
+    def noticed(_due: float | None = None) -> bool:
+        asleep[0] -= 1
+        if asleep[0] == 0:
+            monkeypatch.undo()  # awake: its full patience
+            os.kill(pid, signal.SIGCONT)
+            woken.set()
+        return asleep[0] >= 0
+
+    os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(client._supervisor._naps, "noticed", noticed)
+    impatient(client, monkeypatch, 0.05)
+    assert woken.wait(60)
+    until(generation, Tokens)
+    generation.cancel()
+    assert finished(list(generation)).reason is StopReason.CANCELLED
+    assert client.status().pid == pid
+
+
+def test_an_engine_that_hangs_as_it_starts_is_ended(
+    client: EngineClient, random_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(launch, "engine_command", lambda: [sys.executable, "-c", "import time; time.sleep(1000)"])
+    monkeypatch.setattr(launch, "START_SECONDS", 0.3)
+    end = finished(list(client.generate(long_answer(random_spec))))
+    assert end.reason is StopReason.FAILED
+    assert end.error is not None
+    assert end.error.text() == launch.KILLED
+    monkeypatch.undo()
+    assert client.count(random_spec, PROMPT) == 28
+
+
+def test_a_library_that_could_not_be_loaded_is_tried_again(
+    client: EngineClient, random_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """As when memory was short just then; nobody has to restart the program."""
+    program = tmp_path / "inglenook.engine"
+    code = """
+import sys
+from inglenook.engine import __main__
+sys.modules["llama_cpp"] = None
+__main__.main()
+"""
+    program.write_text(code)
+    monkeypatch.setattr(launch, "engine_command", lambda: [sys.executable, str(program)])
+    end = finished(list(client.generate(long_answer(random_spec))))
+    assert end.reason is StopReason.FAILED
+    assert end.error is not None
+    assert end.error.text() == protocol.BROKEN
+    wait_until(lambda: not engines(tmp_path))
+    monkeypatch.undo()
+    assert finished(list(client.generate(long_answer(random_spec, max_tokens=3)))).reason is StopReason.LENGTH
+
+
+def test_an_engine_that_hangs_once_it_listens_is_replaced(
+    client: EngineClient, random_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    program = tmp_path / "inglenook.engine"
+    code = """
+import threading, time
+from inglenook.engine import __main__, host
+host.Host._read = lambda *_: time.sleep(1000)
+__main__.main()
+"""
+    program.write_text(code)
+    good, commands = launch.engine_command(), iter([[sys.executable, str(program)]])
+    monkeypatch.setattr(launch, "engine_command", lambda: next(commands, good))
+    monkeypatch.setattr(transport, "PATIENCE", 2.0)
+    assert client.count(random_spec, PROMPT) == 28
+    assert len(engines(tmp_path)) == 1
+
+
+def test_an_engine_without_memory_ends_and_says_so(
+    client: EngineClient, random_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """What goes on in a process after an allocation failed cannot be relied on."""
+    code = """
+import sys
+from inglenook.engine import __main__, loaded
+def refuse(*_):
+    raise MemoryError
+loaded.Loaded.bench = refuse
+__main__.main()
+"""
+    program = tmp_path / "inglenook.engine"
+    program.write_text(code)
+    monkeypatch.setattr(launch, "engine_command", lambda: [sys.executable, str(program)])
+    client.model_info(random_spec)
+    with pytest.raises(UserError, match="memory ran out"):
+        client.bench_raw(random_spec, 8, 0)
+    assert "CRITICAL inglenook.engine.host: memory ran out" in (tmp_path / "logs/engine.log").read_text()
+    assert client.count(random_spec, PROMPT) == 28
+
+
 def test_engine_that_takes_connections_and_says_nothing_is_replaced(
     make_client: Callable[[], EngineClient], random_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ):
@@ -215,10 +375,11 @@ def test_message_of_an_abort_reaches_the_log(random_gguf: Path):
 import logging, sys
 logging.basicConfig(stream=sys.stderr, level=logging.INFO)
 from pathlib import Path
+import llama_cpp.llama_cpp as lib
 from inglenook.engine import llama
 llama.start()
 context = llama.Context(llama.Model(Path(sys.argv[1])), 512, 1)
-llama.lib.llama_sampler_sample(llama.lib.llama_sampler_init_greedy(), context.handle, -1)
+lib.llama_sampler_sample(lib.llama_sampler_init_greedy(), context.handle, -1)
 """
     command = [sys.executable, "-c", code, str(random_gguf)]
     done = subprocess.run(command, capture_output=True, text=True, env=launch.environment(), check=False)

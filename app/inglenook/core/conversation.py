@@ -67,6 +67,7 @@ class Conversation:
     """A conversation without its messages. `date` (YYYY-MM-DD) is what the model is told, for ever.
 
     `draft` is what the user has typed and not sent; `updated` is the time of the last message, not of the draft.
+    `model` is the name of the one that answers it (`core.inference.ModelSource`), from its first answer on.
     """
 
     id: str

@@ -66,6 +66,7 @@ class GenerateRequest:
 
     Generation ends at `max_tokens` (0: what the context leaves), at a stop token, or when the context is full.
     `ignore_stop` goes on past stop tokens (benchmarks only). With a `constraint`, what cannot follow by it is not said.
+    Without `speculate` one token is evaluated after the other, as benchmarks want it.
     """
 
     model: ModelSpec
@@ -74,6 +75,7 @@ class GenerateRequest:
     max_tokens: int = 0
     ignore_stop: bool = False
     constraint: Constraint | None = None
+    speculate: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,10 @@ class EngineState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """State of the engine as this client sees it; `fraction` is load progress in 0..1."""
+    """State of the engine as this client sees it; `fraction` is load progress in 0..1.
+
+    While another model is LOADING, `model` is the one that stays until then; None if it had to go first.
+    """
 
     state: EngineState
     model: ModelInfo | None = None
@@ -183,17 +188,31 @@ class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it
     """The user cancelled what the caller waited for."""
 
 
-class ModelSource(Protocol):
-    """Which model answers; offered by `library`, used by `chat`."""
+DEMO = "demo"
+"""The name of the model that comes with the program; that of any other is its file."""
 
-    def known(self) -> ModelSpec | None:
-        """The chosen model, if it is ready to load; at once, and nothing is begun."""
+
+class ModelSource(Protocol):
+    """Which model answers; offered by `library`, used by `chat`.
+
+    A `name` is what a conversation remembers: `DEMO` or the path of a file; "" is the one that the user has chosen.
+    """
+
+    def chosen(self) -> str:
+        """The name of the model that the user has chosen, and that new conversations begin with."""
         ...
 
-    def spec(self, cancelled: Callable[[], bool]) -> ModelSpec:
-        """The chosen model, ready to load.
+    def known(self, name: str = "") -> ModelSpec | None:
+        """That model, if it is ready to load; at once, and nothing is begun."""
+        ...
 
-        Waits while it is being prepared (converted), asking `cancelled` about ten times a second. Raises `UserError` if
-        there is no model or preparing failed, `Cancelled` if `cancelled()` became true.
+    def spec(
+        self, cancelled: Callable[[], bool], name: str = "", loading: Callable[[float], None] | None = None
+    ) -> ModelSpec:
+        """That model, ready to load; if another one is in use, it is loaded when this returns.
+
+        Waits while it is being prepared (converted) or loaded, asking `cancelled` about ten times a second and telling
+        `loading` how far it is. Raises `UserError` if there is no model or that failed, `Cancelled` if `cancelled()`
+        became true or the user ended the loading.
         """
         ...

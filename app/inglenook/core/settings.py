@@ -114,9 +114,18 @@ AHEAD = Setting(
     N_("While you read and type, the model reads what is there, so that its answer begins sooner."),
     choices=(("mains", N_("Not on battery")), ("always", N_("Always")), ("never", N_("Never"))),
 )  # fmt: skip
+BATTERY_THREADS = Setting(
+    "battery_threads", MODEL, N_("Threads on battery"), "half",
+    N_("With half of them the battery lasts longer and the fan is quieter; answers come a little more slowly."),
+    choices=(("half", N_("Half")), ("all", N_("All"))),
+)  # fmt: skip
 KEEP_STATES = Setting(
     "keep_states", MODEL, N_("Keep what was read"), True,
     N_("Long chats go on at once after a restart. Takes at most 4 GB of the disk, readable by you alone."),
+)  # fmt: skip
+KEEP_AWAKE = Setting(
+    "keep_awake", MODEL, N_("Keep the computer awake"), False,
+    N_("It does not go to sleep by itself while a model is fetched or prepared, or a long answer is written."),
 )  # fmt: skip
 GPU = Setting("use_gpu", MODEL, N_("Use the graphics processor"), True, N_("Off runs the model on the CPU alone."))
 # Chosen in the model menu, not in the dialog: the path of a GGUF file, or "" for the demo model.
@@ -144,7 +153,9 @@ ALL: tuple[Setting[Any], ...] = (
     GPU,
     SLEEP,
     AHEAD,
+    BATTERY_THREADS,
     KEEP_STATES,
+    KEEP_AWAKE,
     ALLOW_NETWORK,
     HUB_ADDRESS,
 )

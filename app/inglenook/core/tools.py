@@ -21,7 +21,7 @@ class ToolError(Exception):
 class Tool:
     """One tool. `name` and `description` are for the model; `parameters` is a JSON schema of an object, or None.
 
-    `run` takes the arguments (an object; that it has what the schema requires was checked, no more) and a function
+    `run` takes the arguments (an object that `parameters` was found to hold of, but for `format`) and a function
     that tells whether the user has stopped the turn; it returns what the model is to read. It runs on a thread of its
     own, which is left behind if it does not end soon after a stop. It raises `ToolError` for the model, `UserError`
     for what is wrong in the user's world (the model is told it too); anything else is a bug.

@@ -33,9 +33,14 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if arguments.runtime is None or arguments.logs is None:
         parser.error("--runtime and --logs are needed")
-    from inglenook.engine import host
+    from inglenook.engine.launch import NO_MEMORY
 
-    host.main(arguments.runtime, arguments.logs, arguments.states)
+    try:
+        from inglenook.engine import host
+
+        host.main(arguments.runtime, arguments.logs, arguments.states)
+    except MemoryError:
+        return NO_MEMORY
     return 0
 
 

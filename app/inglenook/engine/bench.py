@@ -85,7 +85,9 @@ def _path_prefill(service: InferenceService, info: ModelInfo, tokens: int) -> fl
 def _path_decode(service: InferenceService, info: ModelInfo, tokens: int) -> float:
     """From the event that the prompt is evaluated to the end event: `tokens` evaluations, and one sample more."""
     started = ended = 0.0
-    request = GenerateRequest(info.spec, _random_prompt(info, 1), max_tokens=tokens + 1, ignore_stop=True)
+    request = GenerateRequest(
+        info.spec, _random_prompt(info, 1), max_tokens=tokens + 1, ignore_stop=True, speculate=False
+    )
     for event in service.generate(request):
         ended = time.perf_counter()
         if isinstance(event, Prefill):

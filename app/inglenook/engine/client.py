@@ -35,18 +35,19 @@ class EngineClient:
         idle_seconds: float = 0.0,
         states: Path | None = None,
         sleep_after: Callable[[], float] = lambda: 0.0,
+        spares: Callable[[], bool] = lambda: False,
     ) -> None:
         """`runtime` is the folder of the socket, `states` that of saved states, if there are to be any.
 
         The engine ends `idle_seconds` after its last client closed. It is left `sleep_after()` seconds after
-        the last request (0: never), until the next.
+        the last request (0: never), until the next. While `spares()` it computes with half its threads.
         """
         self._states = states
         self._numbers = itertools.count(1)
         self._status = EngineStatus(EngineState.OFF)
         self._listeners: list[Callable[[EngineStatus], None]] = []
         self._lock = threading.Lock()
-        self._supervisor = Supervisor(runtime, logs, idle_seconds, self._set_status, states, sleep_after)
+        self._supervisor = Supervisor(runtime, logs, idle_seconds, self._set_status, states, sleep_after, spares)
 
     def generate(self, request: GenerateRequest) -> EngineGeneration:
         """See `InferenceService.generate`."""

@@ -20,7 +20,9 @@ from inglenook.engine.loaded import Loaded
 from inglenook.engine.protocol import Inject
 from inglenook.engine.sampling import Sampler
 from inglenook.engine.schedule import Job
+from inglenook.engine.speculation import Adaptive
 from inglenook.engine.states import SHORTEST
+from inglenook.engine.steps import Policy, Steps
 
 _log = logging.getLogger(__name__)
 _SMALLEST_PIECE = 32  # tokens for which a checkpoint is worth an evaluation of its own
@@ -45,12 +47,21 @@ class Generating:
     """One generation: tokenize, reuse what the cache has, prefill, decode."""
 
     def __init__(
-        self, runner: Service, job: Job, request: GenerateRequest, loaded: Loaded, *, ahead: bool = False
+        self,
+        runner: Service,
+        job: Job,
+        request: GenerateRequest,
+        loaded: Loaded,
+        *,
+        ahead: bool = False,
+        policy: Policy | None = None,
     ) -> None:
+        """`ahead`: for `run_ahead`. `policy` decides about drafts; tests have their own."""
         self._runner = runner
         self._job = job
         self._request = request
         self._loaded = loaded
+        self._policy = policy or (Adaptive(loaded.costs) if request.speculate else None)
         self._prompt = loaded.vocabulary.tokenizer.tokenize(request.segments)
         mark = loaded.message_start
         # Where messages start, but for the answer's: places that people come back to, the last one most of all.
@@ -176,12 +187,11 @@ class Generating:
     def _decode(self, n_ctx: int) -> StopReason:
         """The inner loop: what it does for each token is what the path costs over llama.cpp alone."""
         loaded, job, runner, request = self._loaded, self._job, self._runner, self._request
-        context, cache, piece = loaded.context, loaded.cache, loaded.model.piece
+        piece, steps = loaded.model.piece, Steps(loaded.context, loaded.cache, self._policy)
         put, number = job.client.outbox.put_token, job.command.id
         stops = frozenset[int]() if request.ignore_stop else loaded.model.stops
         sampler, guard = Sampler(request.sampling, loaded.model.n_vocab), self._guard
-        position = len(self._prompt)
-        limit = n_ctx - position
+        limit = n_ctx - len(self._prompt)
         reason = StopReason.CONTEXT
         if 0 < request.max_tokens <= limit:
             limit, reason = request.max_tokens, StopReason.LENGTH
@@ -189,8 +199,8 @@ class Generating:
         try:
             while True:
                 if job.injection is not None:
-                    position += self._inject(job.injection, limit)
-                token = sampler.pick(context.logits(), guard)
+                    self._inject(job.injection, limit, steps)
+                token = sampler.pick(steps.logits(), guard)
                 if guard is not None:
                     guard.take(token)
                 put(number, token, piece(token))
@@ -202,14 +212,13 @@ class Generating:
                 if self._output >= limit:
                     return reason
                 runner.between(job)
-                context.decode_one(token, position)
-                cache.append(token)
-                position += 1
+                steps.take(token, limit - self._output)
         finally:
+            steps.drop()
             self._decode_s = time.monotonic() - started
 
-    def _inject(self, injection: Inject, limit: int) -> int:
-        """Goes on with tokens that were not sampled, if they are still of use; returns how many those were."""
+    def _inject(self, injection: Inject, limit: int, steps: Steps) -> None:
+        """Goes on with tokens that were not sampled, if they are still of use."""
         job, loaded = self._job, self._loaded
         cache, piece = loaded.cache, loaded.model.piece
         ids = loaded.vocabulary.tokenizer.tokenize(injection.segments)
@@ -218,16 +227,17 @@ class Generating:
         control = loaded.model.specials.values()
         late = any(token in control for token in came) or self._output + len(ids) >= limit
         if not late and _ends_within_a_character(b"".join(map(piece, said[-_LONGEST_CHARACTER:]))):
-            return 0  # with the next token, or a later one
+            return  # with the next token, or a later one
         job.injection = None
         if late or not ids or (self._guard is not None and not self._guard.takes(ids)):
-            return 0
+            return
         for token in ids:
             job.client.outbox.put_token(job.command.id, token, piece(token))
         self._output += len(ids)
+        steps.drop()
         loaded.context.decode(ids, len(cache))
         cache.extend(ids)
-        return len(ids)
+        steps.put_in(ids)
 
 
 def _ends_within_a_character(data: bytes) -> bool:

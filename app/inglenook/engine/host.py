@@ -20,11 +20,24 @@ from typing import TYPE_CHECKING
 from inglenook.core import logs
 from inglenook.core.errors import ErrorInfo
 from inglenook.core.events import Finished, StopReason
-from inglenook.core.i18n import N_
 from inglenook.core.inference import EngineState, EngineStatus
 from inglenook.engine import protocol, transport
+from inglenook.engine.launch import NO_MEMORY
 from inglenook.engine.outbox import Outbox
-from inglenook.engine.protocol import Answer, Bench, Cancel, Changed, Count, Happened, Inject, Leave
+from inglenook.engine.protocol import (
+    BROKEN,
+    Answer,
+    Beat,
+    Bench,
+    Cancel,
+    Changed,
+    Count,
+    Happened,
+    Inject,
+    Leave,
+    Spare,
+)
+from inglenook.engine.pulse import BEAT_SECONDS, Naps, Pulse
 from inglenook.engine.schedule import ClientLine, Job
 
 if TYPE_CHECKING:
@@ -33,7 +46,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 FIRST_CLIENT_SECONDS = 20.0  # the program that started this process should have come by then
 STACK_BYTES = 64 << 20  # llama.cpp splits text into words by recursion
-BROKEN = N_("The engine's library could not be started. Install Inglenook again; the engine's log says more.")
 
 
 class Host:
@@ -57,6 +69,7 @@ class Host:
         threading.stack_size(STACK_BYTES)
         threading.Thread(target=self._run_llama, name="llama", daemon=True).start()
         threading.stack_size(0)
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
         while True:
             try:
                 connection: Connection = self._listener.accept()
@@ -73,11 +86,36 @@ class Host:
             self._runner = Runner(self._publish, self._states)
             self._runner_ready.set()
             self._runner.run()
+        except MemoryError:
+            end_without_memory()
         except BaseException:
             _log.exception("the thread of llama.cpp ended")
+            if self._runner is not None:  # a new engine may do better
+                os._exit(1)
             self._publish(EngineStatus(EngineState.CRASHED, error=ErrorInfo(BROKEN), pid=os.getpid()))
-            self._runner = None
             self._runner_ready.set()
+
+    def _beat(self) -> None:
+        """Tells all clients each second that the work goes on, while there is some and it does."""
+        naps, starting = Naps(), Pulse()
+        starting.begin()
+        while True:
+            runner = self._runner  # None while the library is being loaded, or if it cannot be
+            pulse = starting if runner is None else runner.pulse
+            if runner is not None:
+                runner.schedule.wait_busy()
+            if pulse.is_well():
+                with self._lock:
+                    for client in self._clients:
+                        client.outbox.put(Beat())
+            naps.noticed()
+            due = time.monotonic() + BEAT_SECONDS
+            time.sleep(BEAT_SECONDS)
+            if naps.noticed(due):
+                _log.info("the machine slept, or this process stood still")
+                pulse.forgive()
+            if runner is None and self._runner is None and self._runner_ready.is_set():
+                return
 
     # -- clients --
 
@@ -128,6 +166,8 @@ class Host:
         elif isinstance(command, Inject):
             if runner is not None:
                 runner.schedule.inject(client, command)
+        elif isinstance(command, Spare):
+            client.spares = command.wanted
         elif runner is None:
             client.outbox.put(_refusal(command, Finished(StopReason.FAILED, error=ErrorInfo(BROKEN))))
         else:
@@ -169,10 +209,12 @@ class Host:
 
         Under the lock: a client that is just coming is not let in, sees the connection end, and starts another engine.
         """
-        _log.info("leaves")
-        self._listener.close()
-        logging.shutdown()
-        os._exit(0)
+        try:
+            _log.info("leaves")
+            self._listener.close()  # raises where somebody has removed the socket's file
+            logging.shutdown()
+        finally:
+            os._exit(0)
 
 
 def _refusal(command: object, end: Finished) -> Happened | Answer:
@@ -182,10 +224,25 @@ def _refusal(command: object, end: Finished) -> Happened | Answer:
     return Happened(number, end)
 
 
+def end_without_memory() -> None:
+    """Ends the process: what goes on after an allocation failed cannot be relied on, and a new engine plans anew."""
+    try:
+        _log.critical("memory ran out", exc_info=True)
+    finally:
+        os._exit(NO_MEMORY)
+
+
+def _on_thread_error(error: threading.ExceptHookArgs) -> None:
+    if error.exc_type is MemoryError:
+        end_without_memory()
+    threading.__excepthook__(error)
+
+
 def main(runtime: Path, log_folder: Path, states: Path | None) -> None:
     """Runs the engine; never returns. `states` is the folder of saved states, if there are to be any."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the program there
     logs.start(log_folder, "engine")
+    threading.excepthook = _on_thread_error
     host = Host(transport.private_folder(runtime), states)
     _log.info("started")
     sys.stdout.write("ready\n")

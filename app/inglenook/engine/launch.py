@@ -24,6 +24,9 @@ from inglenook.engine import transport
 _log = logging.getLogger(__name__)
 ATTEMPTS = 5  # an engine may leave, or die, just as it is found
 _STDERR = "engine-stderr.log"
+START_SECONDS = 60.0  # until a new engine listens, from the slowest disk
+NO_MEMORY = 12  # exit code of an engine that could not allocate
+KILLED = N_("The system ended the engine, perhaps because memory ran out. Close other programs and try again.")
 
 
 def engine_command() -> list[str]:
@@ -95,12 +98,18 @@ def _start_if_none(folder: Path, runtime: Path, logs: Path, states: Path | None)
         try:
             connection, greeting = transport.connect(folder)
             return Attachment(connection, int(greeting["pid"]), None)
-        except (transport.NoEngineError, transport.SilentEngineError):
-            transport.forget(folder)
+        except transport.NoEngineError:
+            pass
+        except transport.SilentEngineError as silent:
+            kill(silent.pid)
+        transport.forget(folder)
         process = _start(runtime, logs, states)
         try:
             connection, greeting = transport.connect(folder)
         except transport.NoEngineError:
+            return None
+        except transport.SilentEngineError as silent:
+            kill(silent.pid)
             return None
     return Attachment(connection, int(greeting["pid"]), process)
 
@@ -119,12 +128,18 @@ def _start(runtime: Path, logs: Path, states: Path | None) -> Reaped:
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, env=environment(), **options
         )
     assert process.stdout is not None
+    patience = threading.Timer(START_SECONDS, process.kill)
+    patience.daemon = True
+    patience.start()
     with process.stdout as output:
         ready = output.readline()
+    patience.cancel()
     reaped = Reaped(process)
     if not ready:
         code = reaped.code(5)
         _log.error("the engine did not start (%s): %s", code, last_words(logs))
+        if code is not None and (code < 0 or code == NO_MEMORY):  # by a signal, or short of memory
+            raise UserError(KILLED)
         raise UserError(
             N_("The engine could not be started. Install Inglenook again; {log} says why."), log=logs / _STDERR
         )

@@ -20,6 +20,8 @@ from inglenook.core.memory import Choice, Plan
 from inglenook.engine import llama, machine, memory
 from inglenook.engine.cache import PrefixCache
 from inglenook.engine.constrain import Lexicon
+from inglenook.engine.llama.threads import set_threads
+from inglenook.engine.speculation import Costs
 from inglenook.engine.states import States
 from inglenook.engine.tokens import Tokenizer
 from inglenook_convert.headers import HeaderError
@@ -57,10 +59,12 @@ class Loaded:
         self.model, self.context, self.plan = _load(Path(spec.path), memory.plans_for(spec), progress)
         self.vocabulary = Vocabulary(self.model, spec.path)
         self.cache = PrefixCache(self.context, self.model.n_swa, available=lambda: machine.main_memory()[0])
+        self.costs = Costs()
         library, choice = llama.versions()["llama_cpp_python"], self.plan.choice
         key = f"{self.model.vocabulary_hash} {file_bytes} {changed} {library} batch {BATCH} {choice.cache_type}"
         self.states = States(states, key) if states else None
         self.message_start = self.model.specials.get("<|start|>", -1)
+        self._spares = False
         self.info = ModelInfo(
             spec=spec,
             name=self.model.meta("general.name"),
@@ -76,6 +80,14 @@ class Loaded:
             allocated=memory.uses(self.model.buffers + self.context.buffers),
             process=os.getpid(),
         )
+
+    def spare(self, wanted: bool) -> None:
+        """Evaluates with half the threads from now on, or with all again."""
+        if wanted != self._spares:
+            self._spares = wanted
+            threads = (self.plan.threads + 1) // 2 if wanted else self.plan.threads
+            set_threads(self.context, threads)
+            _log.info("now computes with %d threads", threads)
 
     def close(self) -> None:
         """Frees everything."""

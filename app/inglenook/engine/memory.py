@@ -10,7 +10,7 @@ from pathlib import Path
 from inglenook.core.fitting import Wish, plans
 from inglenook.core.inference import ModelSpec
 from inglenook.core.memory import CPU, Header, Machine, Plan, Use, Weight
-from inglenook.engine import llama, machine
+from inglenook.engine import beside, llama, machine
 from inglenook_convert.headers import GgufSummary, HeaderError, check_gguf
 
 _PART = re.compile(r"(?P<stem>.*)-00001-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
@@ -35,6 +35,13 @@ def plans_for(spec: ModelSpec) -> Iterator[Plan]:
     path = Path(spec.path)
     header = read_header(summary_of(path), path)
     return plans(header, this_machine(), Wish(spec.n_ctx, spec.gpu_layers, spec.threads))
+
+
+def fits_beside(spec: ModelSpec, loaded: Iterable[Use]) -> bool:
+    """See `beside.fits_beside`, for this machine as it is now."""
+    path = Path(spec.path)
+    header = read_header(summary_of(path), path)
+    return beside.fits_beside(header, Wish(spec.n_ctx, spec.gpu_layers, spec.threads), this_machine(), loaded)
 
 
 def summary_of(path: Path) -> GgufSummary:

@@ -15,11 +15,13 @@ from typing import Any
 
 from inglenook.core.errors import ErrorInfo
 from inglenook.core.events import EngineEvent, Tokens
+from inglenook.core.i18n import N_
 from inglenook.core.inference import Counts, EngineStatus, GenerateRequest, ModelSpec
 from inglenook.core.prompt import Segment
 
-VERSION = 3  # raise it when a message changes
+VERSION = 4  # raise it when a message changes
 _NAME = "inglenook engine"
+BROKEN = N_("The engine's library could not be started. Install Inglenook again; the engine's log says more.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,14 @@ class Leave:
     idle_seconds: float
 
 
-Command = Run | Load | Ahead | Count | Bench | Cancel | Inject | Leave
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """From now on this client's jobs are to spare the battery, or no longer."""
+
+    wanted: bool
+
+
+Command = Run | Load | Ahead | Count | Bench | Cancel | Inject | Spare | Leave
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +135,12 @@ class Changed:
     status: EngineStatus
 
 
-Report = Happened | Answer | Changed
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The engine's work goes on; sent each second while there is some. See `engine.pulse`."""
+
+
+Report = Happened | Answer | Changed | Beat
 
 
 def greeting(**details: Any) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from inglenook.core.errors import ErrorInfo, UserError
-from inglenook.core.events import EngineEvent, Finished, Loading, StopReason
+from inglenook.core.events import EngineEvent, Finished, Loading, Prefill, StopReason
 from inglenook.core.i18n import N_
 from inglenook.core.inference import Counts, EngineState, EngineStatus, GenerateRequest, ModelSpec
 from inglenook.engine import llama, memory
@@ -18,6 +19,7 @@ from inglenook.engine.generating import Generating, JobCancelled
 from inglenook.engine.llama import LoadCancelled
 from inglenook.engine.loaded import Identity, Loaded, Vocabulary, check_model_file
 from inglenook.engine.protocol import Ahead, Answer, Bench, Count, Happened, Load, Run
+from inglenook.engine.pulse import Pulse
 from inglenook.engine.schedule import Job, Schedule
 from inglenook_convert.headers import HeaderError
 
@@ -30,16 +32,19 @@ class Runner:
 
     def __init__(self, publish: Callable[[EngineStatus], None], states: Path | None = None) -> None:
         self.schedule = Schedule(self._interrupt)
+        self.pulse = Pulse()
         self._publish = publish
         self._states = states
         self._loaded: Loaded | None = None
         self._vocabulary: Vocabulary | None = None  # of another model than the loaded one
 
     def run(self) -> None:
-        """Never returns: the process ends from another thread."""
+        """Never returns: the process ends from another thread. Raises MemoryError: nothing is to be relied on then."""
         llama.start()
         while True:
+            self.pulse.end()
             job = self.schedule.next()
+            self.pulse.begin()
             match job.command:
                 case Count():
                     self._count(job)
@@ -72,6 +77,8 @@ class Runner:
             finished = Finished(StopReason.CANCELLED)
         except UserError as error:
             finished = Finished(StopReason.FAILED, error=error.info)
+        except MemoryError:
+            raise
         except Exception:  # our bug: it is logged and told, and the engine goes on
             _log.exception("a job failed")
         job.client.outbox.put(Happened(job.command.id, finished))
@@ -105,14 +112,19 @@ class Runner:
 
     def tell(self, job: Job, event: EngineEvent) -> None:
         """Sends an event of `job`."""
+        if isinstance(event, Prefill):
+            self.pulse.read(event)
         job.client.outbox.put(Happened(job.command.id, event))
 
     def between(self, job: Job) -> None:
         """To be called often while a job runs: serves counts. Raises `JobCancelled`."""
         if job.cancelled:
             raise JobCancelled
+        self.pulse.step()
+        self._loaded_now().spare(job.client.spares)
         while self.schedule.has_counts and (count := self.schedule.next_count()):
-            self._count(count)
+            with self.pulse.aside():
+                self._count(count)
 
     # -- the model --
 
@@ -121,34 +133,61 @@ class Runner:
         return self._loaded
 
     def _ensure(self, spec: ModelSpec, job: Job) -> None:
-        """Loads `spec` unless it is loaded. Raises `UserError`, `LoadCancelled`."""
+        """Loads `spec` unless it is loaded. Raises `UserError`, `LoadCancelled`: the old model is there then.
+
+        It stays until the new one stands, unless the memory is not enough for both: then it goes first.
+        """
         path = Path(spec.path)
-        if self._loaded is not None and self._loaded.identity == _identity(spec):
+        before = self._loaded
+        if before is not None and before.identity == _identity(spec):
             return
         check_model_file(path)
+        if before is not None and not memory.fits_beside(spec, before.info.allocated):
+            self._unload()
+        try:
+            loaded = self._load(_identity(spec), job)
+        except BaseException as error:
+            self._bring_back(before, error)
+            raise
         self._unload()
+        self._loaded = loaded
+        self._publish(EngineStatus(EngineState.READY, loaded.info, 1.0, pid=os.getpid()))
+
+    def _bring_back(self, before: Loaded | None, error: BaseException) -> None:
+        """Has the model of before in memory again, and tells of it; without one there is none."""
+        if before is not None and self._loaded is None and not isinstance(error, MemoryError):
+            try:
+                self._loaded = self._load(before.identity)
+            except UserError as second:
+                _log.warning("the model of before could not be loaded again: %s", second)
+        if (loaded := self._loaded) is not None:
+            self._publish(EngineStatus(EngineState.READY, loaded.info, 1.0, pid=os.getpid()))
+        else:
+            told_error = error.info if isinstance(error, UserError) else None
+            self._publish(EngineStatus(EngineState.OFF, error=told_error, pid=os.getpid()))
+
+    def _load(self, identity: Identity, job: Job | None = None) -> Loaded:
+        """Loads a model, for `job` if there is one. Raises `UserError`, `LoadCancelled`."""
+        stays = self._loaded.info if self._loaded is not None else None
         told, when = -1.0, 0.0
 
         def progress(fraction: float) -> bool:
             nonlocal told, when
+            self.pulse.begin()
             now = time.monotonic()
             if (fraction - told >= 0.01 and now - when >= 0.02) or fraction >= 1.0 > told:
                 told, when = fraction, now
-                self.tell(job, Loading(fraction))
-                self._publish(EngineStatus(EngineState.LOADING, fraction=fraction, pid=os.getpid()))
-            return not job.cancelled
+                if job is not None:
+                    self.tell(job, Loading(fraction))
+                self._publish(EngineStatus(EngineState.LOADING, stays, fraction, pid=os.getpid()))
+            return job is None or not job.cancelled
 
         started = time.monotonic()
-        try:
-            progress(0.0)
-            loaded = Loaded(_identity(spec), progress, self._states)
-        except BaseException as error:
-            told_error = error.info if isinstance(error, UserError) else None
-            self._publish(EngineStatus(EngineState.OFF, error=told_error, pid=os.getpid()))
-            raise
+        progress(0.0)
+        self._forget_vocabulary()  # the model has its own, and needs the memory
+        loaded = Loaded(identity, progress, self._states)
         _log.info("loaded in %.2f s: %s", time.monotonic() - started, loaded.describe())
-        self._loaded = loaded
-        self._publish(EngineStatus(EngineState.READY, loaded.info, 1.0, pid=os.getpid()))
+        return loaded
 
     def _unload(self) -> None:
         if (loaded := self._loaded) is not None:
@@ -167,6 +206,8 @@ class Runner:
             answer = Answer(command.id, counts)
         except UserError as error:
             answer = Answer(command.id, error=error.info)
+        except MemoryError:
+            raise
         except Exception:  # as in _work
             _log.exception("counting failed")
             answer = Answer(command.id, error=ErrorInfo(FAILED))
@@ -177,11 +218,14 @@ class Runner:
             return self._loaded.vocabulary
         if self._vocabulary is None or self._vocabulary.path != spec.path:
             check_model_file(Path(spec.path))
-            if self._vocabulary is not None:
-                self._vocabulary.model.close()
-                self._vocabulary = None
+            self._forget_vocabulary()
             self._vocabulary = Vocabulary(llama.Model(Path(spec.path), vocabulary_only=True), spec.path)
         return self._vocabulary
+
+    def _forget_vocabulary(self) -> None:
+        if (vocabulary := self._vocabulary) is not None:
+            self._vocabulary = None
+            vocabulary.model.close()
 
     def _context_of(self, spec: ModelSpec) -> int:
         """Tokens of the context that `spec` is loaded with, or would be; 0 if it would not be."""
@@ -195,11 +239,14 @@ class Runner:
     def _bench(self, job: Job, command: Bench) -> None:
         try:
             self._ensure(command.model, job)
+            self.pulse.begin(math.inf)  # it tells nothing before its end
             answer = Answer(command.id, self._loaded_now().bench(command.prefill, command.decode))
         except LoadCancelled:
             answer = Answer(command.id)
         except UserError as error:
             answer = Answer(command.id, error=error.info)
+        except MemoryError:
+            raise
         except Exception:  # as in _work
             _log.exception("a benchmark failed")
             answer = Answer(command.id, error=ErrorInfo(FAILED))

@@ -13,10 +13,11 @@ from inglenook.engine.protocol import Ahead, Bench, Count, Inject, Load, Run
 
 @dataclass(eq=False, slots=True)
 class ClientLine:
-    """A connected client: where reports to it go, and when it was last served."""
+    """A connected client: where reports to it go, when it was last served, and whether it spares the battery."""
 
     outbox: Outbox
     turn: int = 0
+    spares: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -45,6 +46,7 @@ class Schedule:
         self._ahead: list[Job] = []
         self._current: Job | None = None
         self._turns = 0
+        self._busy = False
         self.has_counts = False  # read without the lock, between tokens
 
     def add(self, job: Job) -> None:
@@ -59,14 +61,16 @@ class Schedule:
                 self._jobs.append(job)
                 if self._current is not None and isinstance(self._current.command, Ahead):
                     self._stop(self._current)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def next(self) -> Job:
         """Waits for work: counts, then the oldest job of the client that was served longest ago, then work ahead."""
         with self._changed:
             self._current = None
+            self._busy = False
             while not (self._jobs or self._counts or self._ahead):
                 self._changed.wait()
+            self._busy = True
             if self._counts:
                 return self._take_count()
             if self._jobs:
@@ -79,6 +83,11 @@ class Schedule:
             self._interrupt(False)
             self._current = job
             return job
+
+    def wait_busy(self) -> None:
+        """Waits until there is work, or something that was taken is being done."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._busy or self._jobs or self._counts or self._ahead)
 
     def next_count(self) -> Job | None:
         """A count to serve while a job runs."""

@@ -19,11 +19,13 @@ from inglenook.core.inference import EngineState, EngineStatus, ModelInfo, Model
 from inglenook.core.prompt import Segment
 from inglenook.engine import launch
 from inglenook.engine.generation import EngineGeneration, Reply
-from inglenook.engine.launch import Attachment
+from inglenook.engine.launch import KILLED, NO_MEMORY, Attachment
 from inglenook.engine.outbox import Outbox
 from inglenook.engine.protocol import (
+    BROKEN,
     Ahead,
     Answer,
+    Beat,
     Bench,
     Cancel,
     Changed,
@@ -34,18 +36,22 @@ from inglenook.engine.protocol import (
     Load,
     Report,
     Run,
+    Spare,
     unpack,
 )
+from inglenook.engine.pulse import Naps
 
 _log = logging.getLogger(__name__)
 CRASHED = N_("The engine stopped unexpectedly. Try again: it starts anew.")
-KILLED = N_("The system ended the engine, perhaps because memory ran out. Close other programs and try again.")
 HUNG = N_("The engine did not answer and was ended. Try again: it starts anew.")
 CLOSED = N_("The engine was closed.")
 PATIENCE = (
     5.0  # seconds from a cancel to its end event, or 4 times the longest pause seen, before the engine counts as hung
 )
 LOAD_PATIENCE = 120.0  # the same while loading: a slow disk gives no sign of life
+SILENCE = 20.0  # seconds without a word of an engine that has work; see engine.pulse
+POWER_SECONDS = 5.0  # a battery is asked at most that often: some take a tenth of a second to answer
+KILL_SECONDS = 5.0  # from killing it to the end of the connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +97,18 @@ class Supervisor:
         on_status: Callable[[EngineStatus], None],
         states: Path | None = None,
         sleep_after: Callable[[], float] = lambda: 0.0,
+        spares: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`sleep_after` gives the seconds without a request after which the engine is left; 0 is never."""
+        """`sleep_after` gives the seconds without a request after which the engine is left; 0 is never.
+
+        `spares` tells whether the engine is to spare the battery; it is asked from time to time while that works.
+        """
         self._runtime, self._logs, self._idle, self._states = runtime, logs, idle_seconds, states
         self._on_status = on_status
         self._sleep_after = sleep_after
+        self._spares = spares
+        self._spared = False  # what the engine was told of that
+        self._ask_power = 0.0  # not before
         self._used = 0.0  # when the last request ended
         self._inbox: queue.SimpleQueue[tuple[_Post, EngineGeneration | Reply | None]] = queue.SimpleQueue()
         self._awake, self._wake = Pipe(duplex=False)
@@ -109,7 +122,9 @@ class Supervisor:
         self._attachment: Attachment | None = None
         self._outbox: Outbox | None = None
         self._attaching = False
-        self._hung = False
+        self._heard = 0.0  # when the engine last said anything, or was first asked for something
+        self._killed = 0.0  # when it was taken for hung; 0 if it was not
+        self._naps = Naps()
 
     def request(self, request: Request, consumer: EngineGeneration | Reply) -> None:
         """Queues a request; the consumer hears of it."""
@@ -180,8 +195,12 @@ class Supervisor:
         """Waits for something to happen and handles it; False at the end."""
         connection = self._attachment.connection if self._attachment else None
         deadline = self._deadline()
-        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        now = time.monotonic()
+        timeout = None if deadline is None else max(0.0, deadline - now)
         ready = wait([self._awake, *([connection] if connection else [])], timeout)
+        slept = self._naps.noticed(None if timeout is None else now + timeout)
+        if slept:
+            self._forgive()
         if connection in ready:
             self._receive()
         if self._awake in ready:
@@ -191,18 +210,26 @@ class Supervisor:
             while not self._inbox.empty():
                 if not self._handle(*self._inbox.get()):
                     return False
-        if not ready and self._waiting:
+        if ready or slept:
+            return True
+        if self._killed:
+            self._lost()  # the system cannot end it now: a driver holds it
+        elif self._waiting:
             self._kill_hung()
-        elif not ready:
+        else:
             self._leave(0.0)
             self._on_status(EngineStatus(EngineState.OFF))
         return True
 
     def _deadline(self) -> float | None:
         """When the engine is to be taken for hung, or left because nobody needs it."""
+        if self._killed:
+            return self._killed + KILL_SECONDS
         if self._waiting:
             ends = [w.give_up for w in self._waiting.values() if w.give_up is not None]
-            return min(ends) if ends and not self._hung else None
+            if self._attachment is not None:
+                ends.append(self._heard + SILENCE)
+            return min(ends, default=None)
         seconds = self._sleep_after()
         return self._used + seconds if seconds > 0 and self._attachment is not None else None
 
@@ -228,8 +255,11 @@ class Supervisor:
                 self._end_all(StopReason.FAILED, error)
             case _:
                 assert consumer is not None
+                if not self._waiting:
+                    self._heard = time.monotonic()
                 self._waiting[item.id] = _Waiting(consumer)
                 if self._outbox is not None:
+                    self._tell_power(self._outbox)
                     self._outbox.put(item)
                 else:
                     self._unsent.append(item)
@@ -263,9 +293,11 @@ class Supervisor:
             attachment.connection.close()
             self._on_status(EngineStatus(EngineState.OFF))
             return
-        self._hung = False
+        self._heard = time.monotonic()
         self._attachment = attachment
         self._outbox = Outbox(attachment.connection, "engine-writer")
+        self._spared, self._ask_power = False, 0.0
+        self._tell_power(self._outbox)
         for request in self._unsent:
             self._outbox.put(request)
         self._unsent.clear()
@@ -283,6 +315,15 @@ class Supervisor:
             patience = LOAD_PATIENCE if waiting.loading else max(PATIENCE, 4 * waiting.pause)
             waiting.give_up = time.monotonic() + patience
 
+    def _tell_power(self, outbox: Outbox) -> None:
+        now = time.monotonic()
+        if now < self._ask_power:
+            return
+        self._ask_power = now + POWER_SECONDS
+        if (wanted := self._spares()) != self._spared:
+            self._spared = wanted
+            outbox.put(Spare(wanted))
+
     # -- reports --
 
     def _receive(self) -> None:
@@ -293,6 +334,7 @@ class Supervisor:
         except (EOFError, OSError):
             self._lost()
             return
+        self._heard = time.monotonic()
         self._report(report)  # type: ignore[arg-type] # the engine sends reports
 
     def _report(self, report: Report) -> None:
@@ -301,11 +343,15 @@ class Supervisor:
                 if status.model is not None:
                     self.infos[status.model.spec] = status.model
                 self._on_status(status)
+            case Beat():
+                if self._outbox is not None:
+                    self._tell_power(self._outbox)
             case Answer(number, value, error):
                 waiting = self._waiting.pop(number, None)
                 self._used = time.monotonic()
                 if waiting is not None and isinstance(waiting.consumer, Reply):
                     waiting.consumer.set(value, error)
+                self._leave_broken(error)
             case Happened(number, event):
                 waiting = self._waiting.get(number)
                 if waiting is None:
@@ -321,24 +367,41 @@ class Supervisor:
                     self._used = time.monotonic()
                 if isinstance(waiting.consumer, EngineGeneration):
                     waiting.consumer.feed(event)
+                if isinstance(event, Finished):
+                    self._leave_broken(event.error)
 
     # -- ends --
+
+    def _leave_broken(self, error: ErrorInfo | None) -> None:
+        """An engine without its library never gets one; the next may, if only memory was short."""
+        if error is not None and error.template == BROKEN and not self._waiting:
+            self._disconnect()
+            self._on_status(EngineStatus(EngineState.CRASHED, error=error))
+
+    def _forgive(self) -> None:
+        """The machine slept: the engine has all its time again."""
+        _log.info("the machine slept, or this process stood still")
+        now = self._heard = time.monotonic()
+        for waiting in self._waiting.values():
+            if waiting.give_up is not None:
+                waiting.give_up = max(waiting.give_up, now + PATIENCE)
 
     def _kill_hung(self) -> None:
         assert self._attachment is not None
         _log.error("engine %d does not answer and is ended", self._attachment.pid)
-        self._hung = True
+        self._killed = time.monotonic()
         launch.kill(self._attachment.pid)
 
     def _lost(self) -> None:
         """The engine is gone without being asked: tells everybody. The next request starts a new one."""
         attachment = self._attachment
         assert attachment is not None
+        hung = bool(self._killed)
         self._disconnect()
         code = attachment.process.code(1.0) if attachment.process else None
         _log.error("engine %d ended (%s): %s", attachment.pid, code, launch.last_words(self._logs))
-        killed = code == -9  # SIGKILL
-        error = ErrorInfo(HUNG if self._hung else KILLED if killed else CRASHED)
+        killed = code in (-9, NO_MEMORY)  # SIGKILL, as Linux does when memory runs out
+        error = ErrorInfo(HUNG if hung else KILLED if killed else CRASHED)
         self._on_status(EngineStatus(EngineState.CRASHED, error=error))
         self._end_all(StopReason.FAILED, error)
 
@@ -354,6 +417,7 @@ class Supervisor:
         if self._attachment is not None:
             self._attachment.connection.close()
             self._attachment = None
+        self._killed = 0.0
 
     def _end_all(self, reason: StopReason, error: ErrorInfo | None) -> None:
         waiting, self._waiting = self._waiting, {}
