@@ -220,10 +220,15 @@ class Chosen:
         self.error: Exception | None = None
         self._spec = ModelSpec(path, n_ctx=4096, gpu_layers=0, threads=1)
 
-    def known(self) -> ModelSpec | None:
+    def chosen(self) -> str:
+        return "model"
+
+    def known(self, name: str = "") -> ModelSpec | None:
         return self._spec if self.ready and self.error is None else None
 
-    def spec(self, cancelled: Callable[[], bool]) -> ModelSpec:
+    def spec(
+        self, cancelled: Callable[[], bool], name: str = "", loading: Callable[[float], None] | None = None
+    ) -> ModelSpec:
         if self.error is not None:
             raise self.error
         while not self.ready:

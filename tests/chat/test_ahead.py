@@ -220,10 +220,15 @@ class Fixed:
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
 
-    def known(self) -> ModelSpec | None:
+    def chosen(self) -> str:
+        return "model"
+
+    def known(self, name: str = "") -> ModelSpec | None:
         return self.spec(lambda: False)
 
-    def spec(self, cancelled: Callable[[], bool]) -> ModelSpec:
+    def spec(
+        self, cancelled: Callable[[], bool], name: str = "", loading: Callable[[float], None] | None = None
+    ) -> ModelSpec:
         return self._spec
 
 

@@ -38,6 +38,7 @@ class Notebook:
             Tool("add_note", "Keeps a note.", {"type": "object", "properties": {"text": {}}}, self._note),
             Tool("wait", "Waits for ever.", None, self._wait, needs_approval=False),
             Tool("ignore", "Does not listen.", None, self._ignore, needs_approval=False),
+            Tool("hold", "Takes its time.", None, self._ignore),
             Tool("long", "Says much.", None, lambda *_: "y" * 50_000, needs_approval=False),
             Tool("fail", "Fails.", None, self._fail, needs_approval=False),
         )
@@ -163,7 +164,8 @@ def test_several_rounds_and_a_follow_up(bench: Bench, replay: Replay, book: Note
         ("functions.get_wether", "{}", "There is no tool named 'functions.get_wether'. Available: functions.add_note"),
         ("functions.get_weather", '{"location": ', "they are not valid JSON"),
         ("functions.get_weather", '["Lisbon"]', "not an object"),
-        ("functions.get_weather", "{}", "missing: location"),
+        ("functions.get_weather", "{}", 'the property "location" is missing'),
+        ("functions.get_weather", '{"location": 7}', "at /location: must be a string, not 7"),
         ("functions.fail", '{"how": "tool"}', "There is no such place."),
         ("functions.fail", '{"how": "user"}', "The disk is full. Free some of it."),
     ],
@@ -313,6 +315,68 @@ class TestApproval:
         assert book.notes == []
         assert "did not allow" in results(bench, chat)[0]
 
+    def test_given_for_the_chat(self, bench: Bench, replay: Replay, book: Notebook) -> None:
+        """The same tool is not asked about again in this conversation, and is in another."""
+        chat, asked = self.asked(bench, replay)
+        replay.will_say(*calling("functions.add_note", '{"text": "buy bread"}'))
+        replay.will_say(*answer("Noted."))
+        bench.service.answer_call(chat, asked.call_id, allowed=True, in_chat=True)
+        bench.heard.ended(chat)
+        assert book.notes == ["buy milk", "buy bread"]
+        start = bench.heard.mark()
+        replay.will_say(*calling("functions.add_note", '{"text": "buy tea"}'))
+        replay.will_say(*answer("Noted."))
+        bench.ask("And tea", chat)
+        assert book.notes == ["buy milk", "buy bread", "buy tea"]
+        assert not [e for e in bench.heard.events[start:] if isinstance(e, ApprovalAsked)]
+        replay.will_say(*calling("functions.add_note", '{"text": "x"}'))
+        other = bench.service.new_chat()
+        start = bench.heard.mark()
+        bench.service.send(other, "Q")
+        assert bench.heard.wait(ApprovalAsked, start=start).conversation_id == other
+        bench.service.stop(other)
+        bench.heard.ended(other)
+        assert "x" not in book.notes
+
+    def test_a_refusal_for_the_chat_is_of_that_call_alone(self, bench: Bench, replay: Replay, book: Notebook) -> None:
+        chat, asked = self.asked(bench, replay)
+        replay.will_say(*calling("functions.add_note", '{"text": "buy milk"}'))
+        bench.service.answer_call(chat, asked.call_id, allowed=False, in_chat=True)
+        again = bench.heard.wait(ApprovalAsked, lambda e: e.call_id != asked.call_id)
+        replay.will_say(*answer("Noted."))
+        bench.service.answer_call(chat, again.call_id, allowed=True)
+        bench.heard.ended(chat)
+        assert book.notes == ["buy milk"]
+
+    def test_what_is_shown_is_what_would_run(self, bench: Bench, replay: Replay, book: Notebook) -> None:
+        """The arguments as the tool gets them, not as the model spelled them."""
+        replay.will_say(*calling("add_note", "{'text': 'a', \"text\": \"b\"}"))
+        replay.will_say(*answer("Noted."))
+        chat = bench.service.new_chat()
+        bench.service.send(chat, "Q")
+        asked = bench.heard.wait(ApprovalAsked)
+        assert (asked.name, asked.arguments) == ("functions.add_note", '{"text": "b"}')
+        bench.service.answer_call(chat, asked.call_id, allowed=True)
+        bench.heard.ended(chat)
+        assert book.notes == ["b"]
+
+    def test_what_was_answered_is_not_asked_again_of_who_opens_the_chat(
+        self, bench: Bench, replay: Replay, book: Notebook
+    ) -> None:
+        replay.will_say(*calling("functions.hold", "{}"))
+        chat = bench.service.new_chat()
+        bench.service.send(chat, "Q")
+        asked = bench.heard.wait(ApprovalAsked)
+        bench.service.answer_call(chat, asked.call_id, allowed=True)
+        bench.heard.wait(AnswerWaiting, lambda e: e.waiting is Waiting.TOOL)
+        start = bench.heard.mark()
+        bench.service.open(chat)
+        bench.heard.tree(chat, start)
+        replay.will_say(*answer("Done."))
+        book.ended.set()
+        assert bench.heard.ended(chat).message.message.text == "Done."
+        assert not [e for e in bench.heard.events[start:] if isinstance(e, ApprovalAsked)]
+
     def test_stopped_meanwhile(self, bench: Bench, replay: Replay, book: Notebook) -> None:
         chat, asked = self.asked(bench, replay)
         bench.service.stop(chat)
@@ -327,6 +391,64 @@ class TestApproval:
         bench.service.close()
         assert bench.stored(chat).path()[-1].state is MessageState.INTERRUPTED
         assert book.notes == []
+
+    @pytest.mark.parametrize("goes_on", [True, False])
+    def test_after_a_restart_it_is_asked_again_or_left(
+        self,
+        make_bench: MakeBench,
+        bench: Bench,
+        replay: Replay,
+        chosen: Chosen,
+        book: Notebook,
+        goes_on: bool,
+    ) -> None:
+        chat, asked = self.asked(bench, replay)
+        bench.service.close()
+        bench.store.close()
+        again = make_bench(replay, chosen, book.tools)
+        replay.will_say(*answer("Noted."))
+        if goes_on:
+            again.service.continue_answer(chat, asked.message_id)
+            assert again.heard.wait(ApprovalAsked) == asked
+            assert book.notes == []
+            again.service.answer_call(chat, asked.call_id, allowed=True)
+            assert again.heard.ended(chat).message.message.text == "Noted."
+            assert book.notes == ["buy milk"]
+        else:
+            again.ask("Hello?", chat)
+            assert book.notes == []
+            assert "This call was stopped before it had a result." in prompt_text(replay), "a refusal, to the model"
+
+
+def test_a_wrong_call_is_told_what_is_wrong_and_the_next_one_is_made(
+    bench: Bench, replay: Replay, book: Notebook
+) -> None:
+    for _ in range(Limits().wrong_calls - 1):
+        replay.will_say(*calling("functions.get_weather", '{"location": ["Lisbon"]}'))
+    replay.will_say(*calling("functions.get_weather", '{"location": "Lisbon"}'))
+    replay.will_say(*answer("23."))
+    chat = bench.ask("Q")
+    assert bench.heard.ended(chat).message.message.text == "23."
+    assert book.weather_of == ["Lisbon"]
+    assert 'at /location: must be a string, not ["Lisbon"]' in json.loads(results(bench, chat)[0])["error"]
+
+
+def test_wrong_calls_in_a_row_end_the_turn_and_it_can_be_continued(
+    bench: Bench, replay: Replay, book: Notebook
+) -> None:
+    most = Limits().wrong_calls
+    for _ in range(most):
+        replay.will_say(*calling("functions.get_weather", "{}"))
+    chat = bench.ask("Q")
+    end = bench.heard.ended(chat)
+    assert (end.message.state, end.error) == (MessageState.LENGTH, None)
+    assert f"wrongly {most} times in a row" in end.message.error
+    assert len(results(bench, chat)) == most
+    replay.will_say(*answer("I give up."))
+    start = bench.heard.mark()
+    bench.service.continue_answer(chat, end.message.id)
+    assert bench.heard.ended(chat, start).message.message.text == "I give up."
+    assert book.weather_of == []
 
 
 def test_too_many_calls_end_the_turn_and_it_can_be_continued(

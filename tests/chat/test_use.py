@@ -32,10 +32,15 @@ class SmallDemo:
         self.there = True
         self._spec = ModelSpec(str(file), n_ctx=N_CTX, gpu_layers=0, threads=1)
 
-    def known(self) -> ModelSpec | None:
+    def chosen(self) -> str:
+        return "model"
+
+    def known(self, name: str = "") -> ModelSpec | None:
         return self._spec if self.there else None
 
-    def spec(self, cancelled: Callable[[], bool]) -> ModelSpec:
+    def spec(
+        self, cancelled: Callable[[], bool], name: str = "", loading: Callable[[float], None] | None = None
+    ) -> ModelSpec:
         return self._spec
 
 

@@ -52,10 +52,15 @@ class DemoModel:
     def __init__(self, file: Path) -> None:
         self._file = file
 
-    def known(self) -> ModelSpec | None:
+    def chosen(self) -> str:
+        return "model"
+
+    def known(self, name: str = "") -> ModelSpec | None:
         return self.spec(lambda: False)
 
-    def spec(self, cancelled: Callable[[], bool]) -> ModelSpec:
+    def spec(
+        self, cancelled: Callable[[], bool], name: str = "", loading: Callable[[float], None] | None = None
+    ) -> ModelSpec:
         return ModelSpec(str(self._file), n_ctx=4096, gpu_layers=0, threads=1)
 
 

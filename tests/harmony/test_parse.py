@@ -228,6 +228,29 @@ def test_repairs_are_counted(name, vocabulary):
     assert parse(vocabulary, vocabulary.ids(MALFORMED[name][0])).malformed > 0
 
 
+@pytest.mark.parametrize(
+    ("stream", "parts"),
+    [
+        (
+            "<|channel|>Weather<|message|>It rains.<|return|>",
+            (ToolCallPart("functions.weather", "It rains."), TextPart("It rains.")),
+        ),
+        (f"<|channel|>weather<|message|>{ARGUMENTS}<|return|>", (WEATHER,)),
+        (
+            "<|channel|>weather<|message|>It rains.<|call|>",
+            (ToolCallPart("functions.weather", "It rains."),),
+        ),
+    ],
+)
+def test_a_tools_name_for_a_channel_is_a_call_if_it_ends_as_one_or_has_arguments(stream, parts, vocabulary):
+    parser = Parser(vocabulary.specials, ["functions.weather"])
+    for i in vocabulary.ids(stream):
+        parser.feed(i, vocabulary.piece(i))
+    parser.finish()
+    assert parser.parts == parts
+    assert parser.malformed > 0
+
+
 def test_the_library_raises_where_we_repair(vocabulary, encoding):
     """The reason for our parser: openai-harmony's fails the turn on a quarter of these, and is wrong on others."""
     raised = 0

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
+from inglenook.core.constraint import Constraint
 from inglenook.core.errors import UserError
 from inglenook.core.inference import Cancelled
 from inglenook.core.messages import ToolCallPart
 from inglenook.core.tools import Tool, ToolError
 from inglenook.harmony.arguments import BadArguments, read_arguments
 from inglenook.harmony.names import Names
+from inglenook.harmony.structured import calls_constraint
 from inglenook.harmony.tools import recipients
+from inglenook.harmony.validate import faults
 
 GRACE_SECONDS = 1.0
 """How long a tool may take to end after a stop before its thread is left behind."""
@@ -53,14 +57,16 @@ class Cancel:
 class Calls:
     """Answers the calls of one turn.
 
-    `ask` is called with a call that needs the user's approval, and returns whether it is given. `report_bug` is handed
-    what a tool raises that it should not.
+    `ask` is called with a call that needs the user's approval (its id, the tool's recipient, the arguments as JSON),
+    and returns whether it is given. `runs` is called before a tool runs. `report_bug` is handed what a tool raises that
+    it should not.
     """
 
     def __init__(
         self,
         tools: Sequence[Tool],
-        ask: Callable[[ToolCallPart], bool],
+        ask: Callable[[str, str, str], bool],
+        runs: Callable[[], None],
         cancel: Cancel,
         report_bug: Callable[[Exception], None],
     ) -> None:
@@ -69,21 +75,36 @@ class Calls:
         self._tools = dict(zip(self.recipients, tools, strict=True))
         self._names = Names(self.recipients)
         self._ask = ask
+        self._runs = runs
         self._cancel = cancel
         self._report_bug = report_bug
+        self.wrong = 0
+        """How many calls in a row could not be made: no such tool, or not its arguments."""
+
+    @cached_property
+    def constraint(self) -> Constraint | None:
+        """What a message of the model is held to, so that its calls have the arguments that their tools take."""
+        return calls_constraint(self.specs) if self.specs else None
 
     def result(self, call: ToolCallPart, longest: int) -> str:
         """What the model is told of `call`, in `longest` characters or a little more. Raises `Cancelled`."""
-        tool = self._tools.get(self._names.match(call.name) or "")
+        recipient = self._names.match(call.name) or ""
+        tool = self._tools.get(recipient)
+        self.wrong += 1
         if tool is None:
             return self._names.unknown(call.name)
         arguments = read_arguments(call.arguments)
         if isinstance(arguments, BadArguments):
             return arguments.answer
-        if missing := _missing(tool, arguments.values):
-            return error(f"These arguments are missing: {', '.join(missing)}. Call the tool again with them.")
-        if tool.needs_approval and not self._ask(call):
-            return error("The user did not allow this call. Do not repeat it.")
+        if tool.parameters is not None and (wrong := faults(arguments.values, tool.parameters)):
+            told = "; ".join(map(str, wrong))
+            return error(f"The arguments are wrong: {told}. Call the tool again with them mended.")
+        self.wrong = 0
+        if tool.needs_approval:
+            told = json.dumps(arguments.values, ensure_ascii=False)
+            if not self._ask(call.call_id, recipient, told):
+                return error("The user did not allow this call. Do not repeat it.")
+        self._runs()
         return shortened(self._run(tool, arguments.values), longest)
 
     def _run(self, tool: Tool, arguments: Mapping[str, Any]) -> str:
@@ -122,8 +143,3 @@ def shortened(text: str, longest: int) -> str:
     if len(text) <= longest:
         return text
     return f"{text[:longest]}\n[Cut here: these are the first {longest} of {len(text)} characters.]"
-
-
-def _missing(tool: Tool, arguments: Mapping[str, Any]) -> list[str]:
-    required = (tool.parameters or {}).get("required")
-    return [str(name) for name in required if name not in arguments] if isinstance(required, list) else []

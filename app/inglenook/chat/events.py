@@ -26,12 +26,13 @@ class TreeChanged:
 
 
 class Waiting(StrEnum):
-    """What an answer waits for before its first token."""
+    """What an answer waits for before its first token, or before the next result of a tool."""
 
     QUEUED = "queued"  # another answer is running
     STARTING = "starting"  # the engine process
     LOADING = "loading"  # the model; fraction is known
     READING = "reading"  # prefill; fraction is known
+    TOOL = "tool"  # one is running
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,8 @@ class AnswerRetried:
 class ApprovalAsked:
     """The model wants to call a tool and waits for `ChatService.answer_call`; told again to whoever opens the chat.
 
-    `name` is the tool's as the model calls it (`functions.add_note`), `arguments` is JSON, or nearly. Nothing is to be
-    answered any more once `AnswerEnded` comes.
+    `name` is the tool's as the model calls it (`functions.add_note`), `arguments` is the JSON object that it would get.
+    Nothing is to be answered any more once another event about the message, or `AnswerEnded`, comes.
     """
 
     conversation_id: str

@@ -162,13 +162,16 @@ class ChatService:
 
         self._queue(conversation_id, answer)
 
-    def answer_call(self, conversation_id: str, call_id: str, *, allowed: bool) -> None:
-        """The user's answer to `ApprovalAsked`. Ignored if nobody waits for it."""
+    def answer_call(self, conversation_id: str, call_id: str, *, allowed: bool, in_chat: bool = False) -> None:
+        """The user's answer to `ApprovalAsked`. Ignored if nobody waits for it.
+
+        With `in_chat`, an allowed tool is not asked about again in this conversation, until the program ends.
+        """
 
         def answer() -> None:
             turn = self._turns.running
             if turn is not None and turn.conversation_id == conversation_id:
-                turn.answer_call(call_id, allowed=allowed)
+                turn.answer_call(call_id, allowed=allowed, in_chat=in_chat)
 
         self._queue(conversation_id, answer)
 
@@ -188,6 +191,10 @@ class ChatService:
     def set_effort(self, conversation_id: str, effort: Effort) -> None:
         """The effort of its answers from now on."""
         self._queue(conversation_id, lambda: self._change(replace(self._rows.row(conversation_id), effort=effort)))
+
+    def set_model(self, conversation_id: str, name: str) -> None:
+        """The model of its answers from now on, as `ModelSource` names it; "" is the one that the user has chosen."""
+        self._queue(conversation_id, lambda: self._change(replace(self._rows.row(conversation_id), model=name)))
 
     def rename(self, conversation_id: str, title: str) -> None:
         """Gives it a title. A blank one brings back that of its first message."""
@@ -316,7 +323,7 @@ class ChatService:
 
     def _refuse(self, tree: Tree, text: str) -> None:
         """Raises `UserError` if `text` cannot follow what `tree` shows."""
-        if (refusal := self._use.refusal(history_of(tree, self._specs), text)) is not None:
+        if (refusal := self._use.refusal(history_of(tree, self._specs), text, tree.conversation.model)) is not None:
             raise refusal
 
     def _send(self, conversation_id: str, text: str) -> None:
@@ -386,7 +393,8 @@ class ChatService:
             self._ahead.stop()
         self._answers.add(answer.id)
         self._store.save_message(answer)
-        self._store.save_conversation(replace(conversation, updated=time.time()))
+        model = conversation.model or self._surroundings.model.chosen()
+        self._store.save_conversation(replace(conversation, updated=time.time(), model=model))
         self._show(conversation.id)
         self._list_chats()
         sampling = Sampling(temperature=self._settings.get(TEMPERATURE), top_p=self._settings.get(TOP_P))
@@ -431,7 +439,7 @@ class ChatService:
         conversation = self._rows.row(conversation_id)
         if conversation.draft != text and self._rows.save(replace(conversation, draft=text)):
             self._list_chats()
-        if self._ahead is not None and text and not self._turns:
+        if self._ahead is not None and text and not self._turns and self._is_loaded(conversation):
             self._ahead.typed(conversation_id, history_of(self._rows.tree(conversation_id), self._specs), text)
         self._use.changed(conversation_id)
 
@@ -441,8 +449,14 @@ class ChatService:
         """After an answer, unless there is one to be written."""
         tree = self._rows.tree(conversation_id)
         path = tree.path()
-        if self._ahead is not None and not self._turns and path and path[-1].state is MessageState.COMPLETE:
+        is_answered = bool(path) and path[-1].state is MessageState.COMPLETE
+        if self._ahead is not None and not self._turns and is_answered and self._is_loaded(tree.conversation):
             self._ahead.answered(conversation_id, history_of(tree, self._specs))
+
+    def _is_loaded(self, conversation: Conversation) -> bool:
+        """Whether its model is: another one's work would be in vain."""
+        loaded = self._surroundings.inference.status().model
+        return loaded is not None and loaded.spec == self._surroundings.model.known(conversation.model)
 
     # The second worker: answers.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from inglenook.chat.answer import Answer, Estimate, calls_of
 from inglenook.chat.calls import Calls, Cancel
@@ -55,7 +55,7 @@ from inglenook.core.inference import (
     ModelSpec,
     Sampling,
 )
-from inglenook.core.messages import Message, Role, ToolCallPart, ToolResultPart
+from inglenook.core.messages import Message, Role, ToolResultPart
 from inglenook.core.tools import Tool
 from inglenook.harmony.inject import ANSWER_NOW
 
@@ -66,6 +66,7 @@ _STATES = {
     StopReason.FAILED: MessageState.FAILED,
 }
 _TOO_MANY_CALLS = N_("The model has called tools {count} times and not answered. Continue if it should go on.")
+_WRONG_CALLS = N_("The model has called tools wrongly {count} times in a row. Continue if it should go on.")
 _MISTAKE = N_("Inglenook made a mistake ({kind}). The log has the details.")
 _NO_ANSWER = N_("The model ended without a final answer. What it said before is all there is; try again.")
 _CIRCLES = N_("The reasoning went round in circles, so the model was made to answer.")
@@ -74,9 +75,10 @@ _LOOP = N_("The answer repeated the same words again and again, so it was ended.
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of one turn: calls of tools, tokens that the model writes, and how often it may retry what was malformed."""
+    """Of one turn: calls of tools, such in a row that cannot be made, tokens, and retries of what was malformed."""
 
     calls: int = 32
+    wrong_calls: int = 4
     tokens: int = 32_768
     retries: int = 2
 
@@ -85,7 +87,8 @@ class Limits:
 class Surroundings:
     """What a turn works with. `lock` is held while the answer grows and listeners hear of it.
 
-    `grown` is called, with the lock held, with each message that the turn has added to the tree.
+    `grown` is called, with the lock held, with each message that the turn has added to the tree. `approved` has the
+    tools that may be called in a conversation without asking again, until the program ends; only turns use it.
     """
 
     store: ConversationStore
@@ -98,6 +101,7 @@ class Surroundings:
     grown: Callable[[StoredMessage], None]
     report_bug: Callable[[Exception], None]
     counts: TokenCounts
+    approved: set[tuple[str, str]] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +130,14 @@ class Turn:
         self._at = surroundings
         self._cancelled = Cancel()
         self._cancel_state = MessageState.STOPPED
-        self._calls = Calls(surroundings.tools, self._ask, self._cancelled, surroundings.report_bug)
+        self._calls = Calls(surroundings.tools, self._ask, self._runs_tool, self._cancelled, surroundings.report_bug)
         self._generation: Generation | None = None
         self._heard = 0  # tokens of that generation
         self._answer: Answer | None = None
         self._remark: ErrorInfo | None = None  # for the user, of that answer
         self._asked: ApprovalAsked | None = None
         self._allowed: bool | None = None
+        self._allowed_in_chat = False
         self._called = self._written = self._retried = 0  # see Limits
         self._ended = False
 
@@ -160,12 +165,13 @@ class Turn:
             if self._answer is not None and self._answer.thinking is not None and self._generation is not None:
                 self._generation.inject(ANSWER_NOW, self._heard)
 
-    def answer_call(self, call_id: str, *, allowed: bool) -> None:
-        """The user's answer to `asked`; ignored if it is not about that call."""
+    def answer_call(self, call_id: str, *, allowed: bool, in_chat: bool = False) -> None:
+        """The user's answer to `asked`, perhaps for all such calls; ignored if it is not about that call."""
 
         def answer() -> None:
             if self._asked is not None and self._asked.call_id == call_id:
-                self._allowed = allowed
+                self._asked = None  # at once: it is not to be asked of whoever opens the chat now
+                self._allowed, self._allowed_in_chat = allowed, in_chat
 
         self._cancelled.changed(answer)
 
@@ -216,6 +222,9 @@ class Turn:
                     too_many = ErrorInfo(_TOO_MANY_CALLS, (("count", str(self._called)),))
                     return _Ending(MessageState.LENGTH, remark=too_many)
                 self._run_tools()
+                if self._calls.wrong >= self._at.limits.wrong_calls:
+                    wrong = ErrorInfo(_WRONG_CALLS, (("count", str(self._calls.wrong)),))
+                    return _Ending(MessageState.LENGTH, remark=wrong)
                 self._go_on(Message(Role.ASSISTANT, ()))
             finished = self._generate()
             state = _STATES.get(finished.reason, self._cancel_state)
@@ -272,26 +281,33 @@ class Turn:
 
     def _longest_result(self) -> int:
         """Characters of a result: as many as the context has tokens, which is about a quarter of it."""
-        spec = self._at.model.spec(self._cancelled.is_set)
+        spec = self._spec()
         return self._load(spec).n_ctx
 
-    def _ask(self, call: ToolCallPart) -> bool:
-        """Waits for the user's word on `call`."""
+    def _ask(self, call_id: str, name: str, arguments: str) -> bool:
+        """Waits for the user's word on a call, as long as it takes."""
+        if (self.conversation_id, name) in self._at.approved:
+            return True
         with self._at.lock:
-            self._allowed = None
-            self._asked = ApprovalAsked(self.conversation_id, self._message.id, call.call_id, call.name, call.arguments)
+            self._allowed, self._allowed_in_chat = None, False
+            self._asked = ApprovalAsked(self.conversation_id, self._message.id, call_id, name, arguments)
             self._at.emit(self._asked)
         try:
             self._cancelled.wait_for(lambda: self._allowed is not None)
         finally:
             self._asked = None
+        if self._allowed and self._allowed_in_chat:
+            self._at.approved.add((self.conversation_id, name))
         return bool(self._allowed)
+
+    def _runs_tool(self) -> None:
+        self._wait_for(Waiting.TOOL)
 
     # The model.
 
     def _generate(self) -> Finished:
         """Has the model write one message, and write again what was malformed."""
-        spec = self._at.model.spec(self._cancelled.is_set)
+        spec = self._spec()
         info = self._load(spec)
         history = history_before(self._at.store.tree(self.conversation_id), self._message, self._calls.specs)
         count = self._at.counts.counter(spec, info.vocabulary, self.conversation_id)
@@ -304,7 +320,9 @@ class Turn:
             left = self._at.limits.tokens - self._written
             if left <= 0:
                 return Finished(StopReason.LENGTH)
-            finished = self._sample(GenerateRequest(spec, segments, self._sampling_now(), left), answer)
+            held = None if answer.ids else self._calls.constraint  # what was begun without one may not be by it
+            request = GenerateRequest(spec, segments, self._sampling_now(), left, constraint=held)
+            finished = self._sample(request, answer)
             retry = self._retried < self._at.limits.retries and answer.is_broken
             if finished.reason is not StopReason.STOP or not retry:
                 return finished
@@ -358,13 +376,20 @@ class Turn:
             for token_id, piece in tokens:
                 self._heard += 1
                 self._tell(answer.feed(token_id, piece))
-                match watch.feed(token_id):
+                match watch.feed(token_id, piece):
                     case Act.ANSWER_NOW:
                         generation.inject(ANSWER_NOW, self._heard)
                     case Act.END:
                         generation.cancel()
                         return True
         return False
+
+    def _spec(self) -> ModelSpec:
+        """Of the model that the conversation remembers; it is loaded, where another one was in use."""
+        remembered = self._at.store.tree(self.conversation_id).conversation.model
+        return self._at.model.spec(
+            self._cancelled.is_set, remembered, lambda fraction: self._wait_for(Waiting.LOADING, fraction)
+        )
 
     def _load(self, spec: ModelSpec) -> ModelInfo:
         """Loads the model if need be, telling of the progress (which `model_info` alone would not)."""

@@ -71,12 +71,12 @@ class Use:
             self._closed = True
             self._changed.notify_all()
 
-    def refusal(self, history: History, text: str) -> UserError | None:
-        """Why `text` cannot be sent after `history`, if it alone is too long. May wait for the engine.
+    def refusal(self, history: History, text: str, model: str = "") -> UserError | None:
+        """Why `text` cannot be sent to `model` after `history`, if it alone is too long. May wait for the engine.
 
         None also if that cannot be found out now: then the answer will tell.
         """
-        spec = self._model.known()
+        spec = self._model.known(model)
         if spec is None or most_tokens((Text(text),)) <= _SHORT:
             return None
         try:
@@ -106,6 +106,8 @@ class Use:
             except UserError:
                 now = ContextChanged(watched, None)
             except Exception as bug:
+                if self._closed:  # and with it perhaps the store, in mid-count
+                    return
                 self._report_bug(bug)
                 continue
             with self._changed:
@@ -118,7 +120,7 @@ class Use:
                 self._changed.wait_for(lambda: self._closed, PAUSE)
 
     def _measure(self, conversation_id: str) -> ContextUse | None:
-        spec = self._model.known()
+        spec = self._model.known(self._rows.row(conversation_id).model)
         if spec is None:
             return None
         vocabulary, n_ctx = self._counts.window(spec)

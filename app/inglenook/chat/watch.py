@@ -6,6 +6,7 @@ from enum import Enum, auto
 
 from inglenook.chat.answer import Answer
 from inglenook.chat.loops import ANSWER, THOUGHT, LoopGuard
+from inglenook.chat.near_loops import NearGuard
 
 
 class Act(Enum):
@@ -22,11 +23,12 @@ class Watch:
         self._answer = answer
         self._budget = budget
         self._guard = LoopGuard()
+        self._near = NearGuard()
         self._hurried: int | None = None  # the reasoning that has been told to end
         self.thought_in_circles = False
         """Whether that was for going round in circles."""
 
-    def feed(self, token_id: int) -> Act | None:
+    def feed(self, token_id: int, piece: bytes) -> Act | None:
         """After `Answer.feed`. Says each thing once, where the same reasoning is concerned."""
         self._guard.feed(token_id)
         thinking = self._answer.thinking
@@ -36,7 +38,7 @@ class Watch:
             return None
         if 0 < self._budget <= self._answer.thought_tokens:
             self._hurried = thinking
-        elif self._guard.finds_loop(THOUGHT):
+        elif self._near.feed(piece) or self._guard.finds_loop(THOUGHT):
             self._hurried = thinking
             self.thought_in_circles = True
         return Act.ANSWER_NOW if self._hurried == thinking else None

@@ -43,6 +43,7 @@ _WAITING = {
     Waiting.STARTING: N_("Starting the engine..."),
     Waiting.LOADING: N_("Loading the model: {percent}%"),
     Waiting.READING: N_("Reading: {percent}%"),
+    Waiting.TOOL: N_("Running a tool..."),
 }
 _ENDS = {
     MessageState.STOPPED: N_("(stopped)"),

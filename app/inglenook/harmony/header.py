@@ -39,10 +39,14 @@ class Ending(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where content goes; channel None: nowhere, it is not the assistant's. `name` is a call's recipient."""
+    """Where content goes; channel None: nowhere, it is not the assistant's. `name` is a call's recipient.
+
+    `guessed`: it stood in the place of a channel, without `to=`.
+    """
 
     channel: Channel | None
     name: str = ""
+    guessed: bool = False
 
 
 LONGEST = 200
@@ -161,7 +165,9 @@ class Header:
     def at_message(self) -> Target | None:
         """Where the content goes that `<|message|>` begins; None if no field says so."""
         words = [(mark, text) for mark, text in reversed(self._fields) if mark is not Mark.BODY]
-        name = next((n for _, text in words if (n := _last_name(text))), b"") or self._name_without_to()
+        name = next((n for _, text in words if (n := _last_name(text))), b"")
+        if not name and (bare := self._name_without_to()):
+            return Target(Channel.TOOL_CALL, bare.decode(), guessed=True)
         if name and name not in _NOT_TOOLS:
             return Target(Channel.TOOL_CALL, name.decode())
         role = next((bytes(text).strip() for mark, text in words if mark in (Mark.ROLE, Mark.GAP)), b"")

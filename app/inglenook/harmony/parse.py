@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from inglenook.core.events import Channel, HarmonyEvent, PartDelta, PartEnded, PartStarted
 from inglenook.core.messages import Part, PreamblePart, ReasoningPart, TextPart, ToolCallPart
 from inglenook.harmony import specials as s
+from inglenook.harmony.arguments import BadArguments, read_arguments
 from inglenook.harmony.header import Ending, Header, Mark, Target
 from inglenook.harmony.names import Names
 
@@ -32,7 +34,8 @@ class Parser:
     - a header that does not end is content from where it stopped making sense, after `header.LONGEST` bytes at most;
     - `<|start|>` or `<|channel|>` within content begins a new header; other control tokens there are dropped;
     - text after the end of a message is dropped, as are messages of other roles;
-    - if `<|return|>` ends a turn in its reasoning, that is repeated as the final answer; so is text after the end of a
+    - if `<|return|>` ends a turn in its reasoning, that is repeated as the final answer; so is what was taken for a
+      call because a tool's name stood for the channel, where it has no arguments; so is text after the end of a
       message if nothing else is left for an answer: silence is worse.
     """
 
@@ -53,7 +56,7 @@ class Parser:
         self._fed = False  # whether the content has any bytes
         self._over = False  # whether empty content met an end token
         self._answered = False  # by a final answer that is not empty, or a call
-        self._returned = False  # whether <|return|> ended the stream in its reasoning
+        self._returned = False  # whether <|return|> ended the stream in what was no answer
         self._malformed = 0
         self._stopped_by: str | None = None
 
@@ -183,7 +186,7 @@ class Parser:
                 self._malformed += self._over
                 self._over = True  # text may follow: then the end token was a stray one
             else:
-                self._returned = name == s.RETURN and self._target.channel is Channel.REASONING
+                self._returned = name == s.RETURN and (self._target.channel is Channel.REASONING or self._is_no_call())
                 self._close(events)
                 self._header = Header(Mark.GAP, names=self._known)
         elif name in (s.START, s.CHANNEL):
@@ -201,6 +204,11 @@ class Parser:
             self._header.begin(Mark.TYPE)
         else:
             self._malformed += 1
+
+    def _is_no_call(self) -> bool:
+        """Whether what was taken for a call is an answer: its name was guessed, and it has no arguments."""
+        is_said = self._target.guessed and self._chunks is not None and bool(self._chunks)
+        return is_said and isinstance(read_arguments("".join(self._chunks or ())), BadArguments)
 
     def _is_blank_answer(self) -> bool:
         """Whether a final answer has begun, of at most two tokens, and they are blank."""
@@ -277,7 +285,7 @@ class Parser:
         if self._known is not None and target.channel is Channel.TOOL_CALL:
             name = self._known.match(target.name) or target.name
             self._malformed += name != target.name
-            self._target = Target(Channel.TOOL_CALL, name)
+            self._target = replace(target, name=name)
         self._fed = self._over = False
         if self._target.channel in (Channel.FINAL, Channel.TOOL_CALL):
             self._open(events)
@@ -306,7 +314,8 @@ class Parser:
         self._decoder.reset()
         if self._chunks is not None:
             events.append(PartEnded(len(self._told) - 1))
-            self._answered |= _is_answer(self._target, "".join(self._chunks))
+            is_call = not (self._returned and self._target.guessed)
+            self._answered |= is_call and _is_answer(self._target, "".join(self._chunks))
         self._chunks = None
         self._target = Target(None)
         self._over = False

@@ -15,6 +15,7 @@ from inglenook.chat.events import AnswerWaiting, Waiting
 from inglenook.core.conversation import MessageState, StoredMessage
 from inglenook.core.events import Channel
 from inglenook.core.i18n import tr
+from inglenook.core.messages import Role
 from inglenook.ui.models.transcript import ShownPart
 from inglenook.ui.theme import SPACE, FontRole, Theme
 from inglenook.ui.widgets.markdown_inline import visible_controls
@@ -250,6 +251,7 @@ def waiting_text(event: AnswerWaiting) -> str:
         Waiting.STARTING: tr("Starting the engine"),
         Waiting.LOADING: tr("Loading the model, {percent}", percent=percent),
         Waiting.READING: tr("Reading the conversation, {percent}", percent=percent),
+        Waiting.TOOL: tr("The tool is running"),
     }[event.waiting]
     if event.seconds_left is not None and event.seconds_left >= 1:
         words = tr("{state}, about {time} left", state=words, time=duration(event.seconds_left))
@@ -287,7 +289,8 @@ class EndingLine(QWidget):
         again = QuietButton(theme, "refresh", tr("Try again"), self, text=tr("Try again"))
         again.clicked.connect(self.try_again)
         self._buttons = [again]
-        if message.message.parts and message.state is not MessageState.COMPLETE:
+        has_begun = bool(message.message.parts) or message.message.role is Role.TOOL  # whose calls are still to be made
+        if has_begun and message.state is not MessageState.COMPLETE:
             go_on = QuietButton(theme, "continue", tr("Continue"), self, text=tr("Continue"))
             go_on.setToolTip(tr("Go on where this answer was cut off"))
             go_on.clicked.connect(self.go_on)

@@ -16,6 +16,7 @@ from inglenook.core.events import Channel
 from inglenook.core.i18n import tr
 from inglenook.ui.models.transcript import Entry, LiveAnswer, ShownPart, parts_of
 from inglenook.ui.theme import SPACE, Theme
+from inglenook.ui.widgets.approval import ApprovalCard
 from inglenook.ui.widgets.markdown_style import Style
 from inglenook.ui.widgets.markdown_view import EDGE, MarkdownView
 from inglenook.ui.widgets.message_actions import ROW, ActionRow, Editor
@@ -35,6 +36,7 @@ class MessageView(QWidget):
     answer_now_requested = Signal()
     sibling_requested = Signal(str)
     pin_requested = Signal(str, bool)
+    call_answered = Signal(str, bool, bool)  # call id, allowed, in the whole chat
     link_activated = Signal(str)
     dragged_to = Signal(QPoint)
     resized = Signal()  # its height changed by itself: something was folded, an editor opened
@@ -214,9 +216,15 @@ class AnswerView(MessageView):
         self._opened = opened
         self._parts: list[tuple[Channel | None, _PartWidget]] = []
         self._waiting: WaitingLine | None = None
+        self._card: ApprovalCard | None = None
         self._ending: EndingLine | None = None
         self._ended_as: object = None
         self.take(entry, live)
+
+    @property
+    def asks(self) -> str:
+        """What the user is asked, if anything."""
+        return self._card.words if self._card is not None else ""
 
     @property
     def streaming(self) -> bool:
@@ -229,6 +237,7 @@ class AnswerView(MessageView):
         self.entry = entry
         parts = parts_of(entry, live)
         self._take_parts(parts)
+        self._take_asked(live)
         self._take_waiting(live, bool(parts))
         if not self._ended_as or changed:
             self._take_end()
@@ -280,8 +289,23 @@ class AnswerView(MessageView):
             widget.deleteLater()
         del self._parts[start:]
 
+    def _take_asked(self, live: LiveAnswer | None) -> None:
+        asked = live.asked if live is not None and self.streaming else None
+        if asked is None:
+            if self._card is not None:
+                self._card.hide()
+                self._card.deleteLater()
+                self._card = None
+        elif self._card is None:
+            self._card = ApprovalCard(self._theme, asked, self)
+            self._card.answered.connect(self.call_answered)
+            self._card.show()
+        else:
+            self._card.take(asked)
+
     def _take_waiting(self, live: LiveAnswer | None, has_parts: bool) -> None:
         wanted = self.streaming and (not has_parts or (live is not None and live.waiting is not None))
+        wanted = wanted and self._card is None
         if wanted:
             if self._waiting is None:
                 self._waiting = WaitingLine(self._theme, self)
@@ -322,6 +346,10 @@ class AnswerView(MessageView):
                 y += 2 if folds else SPACE.m if channel is not Channel.FINAL else SPACE.s
             widget.move(0 if isinstance(widget, FoldedPart) else GUTTER - EDGE, y)
             y += widget.relayout(width)
+        if self._card is not None:
+            y += SPACE.s if self._parts else 0
+            self._card.move(GUTTER, y)
+            y += self._card.relayout(width)
         if self._waiting is not None:
             self._waiting.move(GUTTER, y)
             y += self._waiting.relayout(width)
