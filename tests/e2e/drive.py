@@ -128,7 +128,11 @@ SCENARIOS = {"stay": stay, "ask_and_stop": ask_and_stop, "look": look, "stream":
 
 
 def main() -> int:
-    services = Services()
+    return run(Services(), SCENARIOS[sys.argv[1]])
+
+
+def run(services: Services, scenario: Callable[[Hands], Iterator[Condition]]) -> int:
+    """Starts the program as `bootstrap.run_window` does, with those hands; its exit code."""
     application = ui_app.application()
     services.models.start()
     timer = QTimer(application)
@@ -141,7 +145,7 @@ def main() -> int:
             return
         if not steps:
             window.activateWindow()
-            steps.append(SCENARIOS[sys.argv[1]](Hands(window, services)))
+            steps.append(scenario(Hands(window, services)))
         if waiting:
             condition, since = waiting[0]
             if not condition():

@@ -20,7 +20,6 @@ from inglenook.core.memory import Machine, Plan, published
 from inglenook.core.settings import ALLOW_NETWORK, HUB_ADDRESS, MODEL_FILE, Settings
 from inglenook.library.catalogue import GPT_OSS_20B, GPT_OSS_20B_ORIGINAL, CatalogueFile, Entry
 from inglenook.library.downloads import Downloads, State
-from inglenook.library.events import ModelState, ModelStatus
 from inglenook.library.found import Found, Place
 from inglenook.library.hub import Hub
 from inglenook.library.network import Network
@@ -62,7 +61,7 @@ class Program:
             return Hub(self.network, self.settings.get(HUB_ADDRESS))
 
         service: Any = self.models  # ModelService as far as a shelf uses it
-        assert all(hasattr(ModelService, name) for name in ("status", "use_file"))
+        assert all(hasattr(ModelService, name) for name in ("answering", "use_file"))
         self.shelf = Shelf(
             service, Downloads(self.folder, ask, SOON), traffic, self.settings, self.folder, estimate,
             lambda: others, entries,
@@ -149,7 +148,7 @@ def test_one_button_fetches_the_model_and_chooses_it(start: Start, data: bytes, 
 
 def test_a_model_that_was_chosen_stays_chosen(start: Start, entry: Entry) -> None:
     program = start()
-    program.models.tell(ModelStatus(ModelState.READY, "Another", 1.0))
+    program.models.choice = "/models/another.gguf"
     program.shelf.get(entry.key)
     assert not program.until(Arrived).used
     assert program.models.calls == []
@@ -310,3 +309,19 @@ def test_own_files_say_so(start: Start, data: bytes) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(data)
     assert program.looked().here == (Found(path, OWN, "mine", len(data), (path,)),)
+
+
+def test_models_that_chats_remember_are_listed_and_one_whose_drive_is_away_says_so(
+    start: Start, tmp_path: Path, data: bytes
+) -> None:
+    (tmp_path / "stick").mkdir()
+    here, away = tmp_path / "stick" / "here.gguf", tmp_path / "away" / "m.gguf"
+    here.write_bytes(data)
+    program = start()
+    program.shelf.remember(frozenset({str(here), str(away), "demo"}))
+    found = {one.path: one for one in program.looked().here}
+    assert set(found) == {here, away}
+    assert found[here].problem is None
+    problem = found[away].problem
+    assert problem is not None
+    assert "on another drive" in problem.text()

@@ -20,6 +20,7 @@ from inglenook.chat.events import (
 from inglenook.core.conversation import Conversation, MessageState, StoredMessage, Tree, new_id
 from inglenook.core.errors import ErrorInfo
 from inglenook.core.events import Channel
+from inglenook.core.inference import DEMO
 from inglenook.core.messages import Effort, Message, ReasoningPart, Role, TextPart, user
 from inglenook.library.events import ModelState, ModelStatus
 
@@ -85,6 +86,9 @@ class MemoryChats:
     def answer_now(self, conversation_id: str) -> None:
         self.calls.append(("answer_now", conversation_id))
 
+    def answer_call(self, conversation_id: str, call_id: str, *, allowed: bool, in_chat: bool = False) -> None:
+        self.calls.append(("answer_call", conversation_id, call_id, allowed, in_chat))
+
     def show_sibling(self, conversation_id: str, message_id: str) -> None:
         self.calls.append(("show_sibling", conversation_id, message_id))
 
@@ -94,6 +98,9 @@ class MemoryChats:
 
     def set_effort(self, conversation_id: str, effort: Effort) -> None:
         self._change(conversation_id, effort=effort)
+
+    def set_model(self, conversation_id: str, name: str) -> None:
+        self._change(conversation_id, model=name)
 
     def rename(self, conversation_id: str, title: str) -> None:
         self._change(conversation_id, title=title)
@@ -164,7 +171,8 @@ class MemoryModels:
     def __init__(self, status: ModelStatus | None = None) -> None:
         self.listeners: list[Callable[[ModelStatus], None]] = []
         self.calls: list[tuple[object, ...]] = []
-        self.now = status or ModelStatus(ModelState.READY, "Demo model", 1.0, is_demo=True)
+        self.now = status or ModelStatus(ModelState.READY, "Demo model", 1.0, is_demo=True, name=DEMO)
+        self.choice = DEMO
 
     def status(self) -> ModelStatus:
         return self.now
@@ -187,3 +195,9 @@ class MemoryModels:
 
     def retry(self) -> None:
         self.calls.append(("retry",))
+
+    def cancel(self) -> None:
+        self.calls.append(("cancel",))
+
+    def answering(self, name: str) -> str:
+        return name or self.choice

@@ -33,6 +33,9 @@ class MemoryShelf:
     def refresh(self) -> None:
         self.calls.append(("refresh",))
 
+    def remember(self, names: frozenset[str]) -> None:
+        self.remembered = names
+
     def get(self, key: str) -> None:
         self.calls.append(("get", key))
 
@@ -47,6 +50,12 @@ class MemoryShelf:
 
     def undo_delete(self) -> None:
         self.calls.append(("undo_delete",))
+
+    def convert(self, source: Path, base: Path | None = None) -> None:
+        self.calls.append(("convert", source, base))
+
+    def cancel_conversion(self) -> None:
+        self.calls.append(("cancel_conversion",))
 
     def read_traffic(self) -> None:
         self.calls.append(("read_traffic",))

@@ -31,3 +31,15 @@ def test_is_never_wider_than_the_column(qtbot: QtBot, theme: Theme) -> None:
     empty.show()
     left, right = prompts(empty)[:2]
     assert right.mapTo(empty, right.rect().topRight()).x() - left.mapTo(empty, left.rect().topLeft()).x() <= COLUMN
+
+
+def test_in_a_narrow_window_the_questions_are_below_each_other(qtbot: QtBot, theme: Theme) -> None:
+    empty = EmptyState()
+    qtbot.addWidget(empty)
+    empty.resize(900, 800)
+    empty.show()
+    places = [button.x() for button in prompts(empty)]
+    assert len(set(places)) == 2
+    empty.resize(380, 800)
+    qtbot.waitUntil(lambda: len({button.x() for button in prompts(empty)}) == 1)
+    assert len({button.y() for button in prompts(empty)}) == len(PROMPTS)

@@ -297,3 +297,24 @@ def test_narrow_and_wide(make_view: MakeView) -> None:
     before = view.height()
     assert view.relayout(250) > before
     assert view.relayout(500) == before
+
+
+def test_inline_code_among_words_from_right_to_left_has_its_background_behind_it(make_view: MakeView) -> None:
+    """Where the direction changes, a position has two places; the same words alone are as wide."""
+    view = make_view("عنصر مع `code here` في الوسط\n\nwords with `code here` within")
+    arabic, latin = (row.visual for row in view._rows)
+    assert isinstance(arabic, TextVisual)
+    assert isinstance(latin, TextVisual)
+    widths = []
+    for visual in (arabic, latin):
+        at = visual.text.index("code")
+        (span,) = visual.spans(at, at + 9)
+        widths.append(span.width())
+    assert widths[0] == pytest.approx(widths[1], abs=6)
+
+
+def test_what_follows_a_quotation_that_ends_with_a_list_keeps_its_distance(make_view: MakeView) -> None:
+    view = make_view("> words\n>\n> - one\n> - two\n\n1. First\n2. Second")
+    tops = [(row.visual.y, row.visual.y + row.visual.height) for row in view._rows]
+    after_quotation, between_items = tops[3][0] - tops[2][1], tops[4][0] - tops[3][1]
+    assert after_quotation > 2 * between_items

@@ -121,7 +121,8 @@ class TestFirstPage:
         self, window: MainWindow, card: GetModelCard, models: MemoryModels
     ) -> None:
         assert card.isVisible()
-        models.tell(ModelStatus(ModelState.LOADING, "gpt-oss-20b"))
+        models.choice = "/models/gpt-oss-20b.gguf"
+        models.tell(ModelStatus(ModelState.LOADING, "gpt-oss-20b", name=models.choice))
         window.bridge.flush()
         assert not card.isVisible()
 
@@ -135,7 +136,8 @@ class TestBar:
         window.bridge.flush()
         assert card.isVisible()
         assert not bar.isVisible()
-        models.tell(ModelStatus(ModelState.READY, "Another"))
+        models.choice = "/models/another.gguf"
+        models.tell(ModelStatus(ModelState.READY, "Another", name=models.choice))
         window.bridge.flush()
         assert bar.isVisible()
         press(bar.row.go)
@@ -197,7 +199,9 @@ class TestModels:
     def test_use_what_is_here_and_only_what_can_be(
         self, window: MainWindow, dialog: ModelsDialog, shelf: MemoryShelf, models: MemoryModels
     ) -> None:
-        shelf.change(here=(OURS, THEIRS, BROKEN), chosen=str(OURS.path))
+        models.choice = str(OURS.path)
+        shelf.change(here=(OURS, THEIRS, BROKEN), chosen=models.choice)
+        models.tell(replace(models.now, name=models.choice, is_demo=False))
         window.bridge.flush()
         ours, theirs, broken = (dialog.row(f"here {one.path}") for one in (OURS, THEIRS, BROKEN))
         assert not ours.button.isEnabled()

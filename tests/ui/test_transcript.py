@@ -26,6 +26,7 @@ from inglenook.core.messages import (
     user,
 )
 from inglenook.core.settings import TEXT_SIZE, Settings
+from inglenook.ui.panels.column import between
 from inglenook.ui.panels.transcript import TranscriptPanel
 from inglenook.ui.theme import Theme
 from inglenook.ui.widgets.markdown_view import MarkdownView
@@ -411,7 +412,8 @@ def test_nothing_in_sight_moves_when_heights_become_known(panel: TranscriptPanel
     panel.show_tree(tree(*dialogue(200)))
     bar = panel.verticalScrollBar()
     for _ in range(60):
-        before = {item.entry.id: item.view.y() for item in panel._between(bar.value(), bar.value() + 600) if item.view}
+        seen = between(panel._items, bar.value(), bar.value() + 600)
+        before = {item.entry.id: item.view.y() for item in seen if item.view}
         start = bar.value()
         bar.setValue(start - 70)
         for name, y in before.items():

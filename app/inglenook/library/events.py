@@ -23,7 +23,12 @@ class ModelState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """The chosen model, for a status line. `title` is for people ("Demo model"); `spec` is set from LOADING on."""
+    """The model in use, for a status line. `title` is for people ("Demo model"); `spec` is set from LOADING on.
+
+    `name` is what a conversation remembers (`core.inference.ModelSource`). `left` is the title of the model that left
+    the memory before this one is loaded, since there is not room for both. `refused` is the title of one that could
+    not be loaded in place of this one (`error` says why).
+    """
 
     state: ModelState
     title: str = ""
@@ -32,3 +37,6 @@ class ModelStatus:
     spec: ModelSpec | None = None
     info: ModelInfo | None = None
     error: ErrorInfo | None = None
+    name: str = ""
+    left: str = ""
+    refused: str = ""

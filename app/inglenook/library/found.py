@@ -20,6 +20,7 @@ from inglenook.core.errors import ErrorInfo
 from inglenook.core.i18n import N_
 from inglenook_convert.headers import HeaderError, check_gguf
 
+HUGGING_FACE = "Hugging Face"
 MAX_DEPTH = 8
 MAX_ENTRIES = 20_000  # of one place
 _HEAD = 64 << 10  # bytes; the architecture is the first thing that writers put into a file
@@ -79,7 +80,7 @@ def places(home: Path, environment: Mapping[str, str], system: str) -> list[Plac
     hub = named("HF_HOME", named("XDG_CACHE_HOME", home / ".cache") / "huggingface") / "hub"
     hub = named("HF_HUB_CACHE", named("HUGGINGFACE_HUB_CACHE", hub))
     all_of_them = [
-        Place("Hugging Face", hub),
+        Place(HUGGING_FACE, hub),
         Place("LM Studio", home / ".lmstudio" / "models"),
         Place("LM Studio", home / ".cache" / "lm-studio" / "models"),
         Place("Jan", jan / "llamacpp" / "models"),

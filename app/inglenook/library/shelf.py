@@ -19,12 +19,14 @@ from urllib.parse import urlsplit
 
 from inglenook.core.errors import ErrorInfo, UserError
 from inglenook.core.i18n import N_, tr
+from inglenook.core.inference import DEMO
 from inglenook.core.memory import Plan
 from inglenook.core.settings import ALLOW_NETWORK, HUB_ADDRESS, MODEL_FILE, Setting, Settings
 from inglenook.library.bin import Bin, Deleted
 from inglenook.library.catalogue import ENTRIES, Entry, Format
+from inglenook.library.conversions import Conversions, ConversionStatus, Stage
 from inglenook.library.downloads import Downloads, DownloadStatus, State
-from inglenook.library.found import Found, Place, look
+from inglenook.library.found import HUGGING_FACE, Found, Place, look
 from inglenook.library.hub import HUB
 from inglenook.library.jobs import Job, target_of
 from inglenook.library.service import ModelService
@@ -66,6 +68,7 @@ class ShelfStatus:
     free: int = -1
     chosen: str = ""
     looking: bool = False
+    conversion: ConversionStatus | None = None
     folder: Path = Path()
     source: str = ""
 
@@ -137,6 +140,7 @@ class Shelf:
         self._estimate = estimate
         self._places = places
         self._bin = Bin(folder)
+        self._conversions = Conversions(folder, self._hubs, self._on_conversion)
         self._lock = threading.RLock()
         self._listeners: list[Callable[[ShelfEvent], None]] = []
         self._ids = {Job("", entry.remote()).id: entry for entry in entries}
@@ -148,6 +152,7 @@ class Shelf:
         )
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._remembered: frozenset[str] = frozenset()
         self._closing = False  # what is queued is dropped
         self._unsubscribe = downloads.subscribe(self._on_download)
         settings.subscribe(self._on_setting)
@@ -171,6 +176,12 @@ class Shelf:
             self._do(lambda entry=offer.entry: self._estimate_one(entry))  # type: ignore[misc]  # bound at once
         self._do(self._look_around)
 
+    def remember(self, names: frozenset[str]) -> None:
+        """The models of all conversations (`ModelSource`), to be listed too, also where their drive is away."""
+        if names != self._remembered:
+            self._remembered = names
+            self._do(self._look_around)
+
     def get(self, key: str) -> None:
         """Fetches a model of the catalogue, or goes on with it."""
         entry = self._status.offer(key).entry
@@ -192,6 +203,14 @@ class Shelf:
         """Brings back what was deleted last."""
         self._do(self._undo_delete)
 
+    def convert(self, source: Path, base: Path | None = None) -> None:
+        """Makes a model of a checkpoint's or an adapter's folder; see `ShelfStatus.conversion`."""
+        self._do(lambda: self._conversions.start(source, base))
+
+    def cancel_conversion(self) -> None:
+        """Ends it, or forgets one that has ended."""
+        self._do(self._conversions.cancel)
+
     def read_traffic(self) -> None:
         """A `TrafficRead` follows."""
         self._do(lambda: self._tell(TrafficRead(tuple(self._traffic.requests()))))
@@ -209,6 +228,7 @@ class Shelf:
         """Stops all; downloads go on at the next start."""
         self._unsubscribe()
         self._downloads.close()
+        self._conversions.close()
         self._closing = True
         if self._thread is not None:
             self._jobs.put(None)
@@ -291,12 +311,29 @@ class Shelf:
     def _look_around(self) -> None:
         titles = {path: tr(entry.title) for entry in self._ids.values() if (path := self._path_of(entry))}
         found = look([Place(OWN, self._folder), *self._places()])
-        chosen = self._settings.get(MODEL_FILE)
-        if chosen and chosen not in [str(one.path) for one in found]:
-            found.insert(0, _chosen(Path(chosen)))
+        listed = {str(one.path) for one in found}
+        known = {self._settings.get(MODEL_FILE), *self._remembered} - {"", DEMO} - listed
+        found[:0] = [_chosen(Path(name)) for name in sorted(known)]
         self._update(here=tuple(replace(one, title=titles.get(one.path, one.title)) for one in found), looking=False)
 
+    def _hubs(self) -> list[Path]:
+        return [place.folder for place in self._places() if place.owner == HUGGING_FACE]
+
     # -- what happens --
+
+    def _on_conversion(self, status: ConversionStatus | None) -> None:
+        if status is None or status.stage is not Stage.FINISHED or status.path is None:
+            self._update(conversion=status)
+            return
+        title, path = status.title, status.path
+
+        def arrived() -> None:
+            self._look_at_disk()
+            self._look_around()
+            self._update(conversion=None)
+            self._tell(Arrived(title, path, used=False))
+
+        self._do(arrived)
 
     def _on_download(self, status: DownloadStatus) -> None:
         entry = self._ids.get(status.id)
@@ -307,7 +344,7 @@ class Shelf:
             self._do(lambda: self._arrived(entry, status))
 
     def _arrived(self, entry: Entry, status: DownloadStatus) -> None:
-        use = entry.format is Format.GGUF and self._models.status().is_demo
+        use = entry.format is Format.GGUF and self._models.answering("") == DEMO
         if use:
             self._models.use_file(status.paths[0])
         self._change_offer(entry.key, download=None)

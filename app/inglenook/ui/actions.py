@@ -30,6 +30,7 @@ class Actions:
         self.answer_now.setVisible(False)  # but while there is reasoning to end
         self.models = make(N_("Mode&ls…"), "Ctrl+Shift+M", "")
         self.choose_model = make(N_("&Choose model file…"), "Ctrl+O", "folder")
+        self.convert = make(N_("Con&vert a checkpoint…"), "Ctrl+Shift+O", "")
         self.use_demo = make(N_("&Use the demo model"), "", "")
         self.retry_model = make(N_("L&oad the model again"), "", "refresh")
         self.network = make(N_("Networ&k…"), "", "")
@@ -43,7 +44,7 @@ class Actions:
         self._groups = (
             (N_("&Chat"), (self.new_chat, self.rename, self.delete, self.answer_now, self.stop)),
             (N_("&View"), (self.filter, self.message, self.sidebar)),
-            (N_("&Model"), (self.models, self.choose_model, self.use_demo, self.retry_model)),
+            (N_("&Model"), (self.models, self.choose_model, self.convert, self.use_demo, self.retry_model)),
             (N_("&Inglenook"), (self.settings, self.network, self.about, self.quit)),
         )
         self._retint()

@@ -18,6 +18,7 @@ from inglenook.chat.events import (
     AnswerPartStarted,
     AnswerRetried,
     AnswerWaiting,
+    ApprovalAsked,
     ChatEvent,
     ChatFailed,
     ChatsChanged,
@@ -27,6 +28,7 @@ from inglenook.chat.events import (
 )
 from inglenook.core.conversation import MessageState, Tree
 from inglenook.core.i18n import N_, tr
+from inglenook.core.inference import DEMO
 from inglenook.core.messages import Effort
 from inglenook.core.paths import Paths
 from inglenook.core.settings import ALL, Settings
@@ -34,6 +36,7 @@ from inglenook.library.events import ModelState, ModelStatus
 from inglenook.ui import window_state
 from inglenook.ui.actions import Actions
 from inglenook.ui.bridge import Bridge
+from inglenook.ui.chat_model import ChatModel
 from inglenook.ui.model_desk import ModelDesk
 from inglenook.ui.models.conversations import title_of
 from inglenook.ui.models.transcript import AnswerEvent
@@ -74,6 +77,7 @@ class MainWindow(QMainWindow):
         self.composer = Composer(theme)
         self._empty = EmptyState()
         self.desk = ModelDesk(self, models, shelf, settings, theme, self._empty)
+        self.chat_model = ChatModel(chats, models, self.header.chip, self.status, self)
         self._splitter = QSplitter(Qt.Orientation.Horizontal)
         self.toast = self._lay_out()
         self._connect_panels()
@@ -118,6 +122,7 @@ class MainWindow(QMainWindow):
         column.addWidget(self.header)
         column.addWidget(self.status)
         column.addWidget(self.desk.bar)
+        column.addWidget(self.desk.conversions.bar)
         column.addWidget(self.transcript, 1)
         column.addWidget(self.composer)
         self.composer.leave_room(self.transcript.verticalScrollBar().sizeHint().width())
@@ -154,13 +159,18 @@ class MainWindow(QMainWindow):
         self.composer.draft_changed.connect(self._save_draft)
         self.status.choose_requested.connect(self.desk.open_models)
         self.status.retry_requested.connect(self._models.retry)
-        self.status.demo_requested.connect(self._models.use_demo)
+        self.status.demo_requested.connect(lambda: self.chat_model.use(DEMO))
+        self.desk.use_requested.connect(self.chat_model.use)
+        self.desk.arrived.connect(self.chat_model.await_)
+        self.chat_model.changed.connect(self.desk.show_answering)
+        self.chat_model.stood.connect(self._on_stood)
         self.transcript.edit_requested.connect(self._edit)
         self.transcript.regenerate_requested.connect(self._regenerate)
         self.transcript.continue_requested.connect(self._continue)
         self.transcript.answer_now_requested.connect(self._answer_now)
         self.transcript.sibling_requested.connect(self._show_sibling)
         self.transcript.pin_requested.connect(self._pin)
+        self.transcript.call_answered.connect(self._answer_call)
         self.transcript.link_activated.connect(self._open_link)
 
     def _connect_actions(self) -> None:
@@ -175,8 +185,9 @@ class MainWindow(QMainWindow):
         actions.answer_now.triggered.connect(self._answer_now)
         actions.models.triggered.connect(self.desk.open_models)
         actions.choose_model.triggered.connect(lambda: self.desk.choose_file())
+        actions.convert.triggered.connect(lambda: self.desk.conversions.choose())
         actions.network.triggered.connect(self.desk.open_network)
-        actions.use_demo.triggered.connect(self._models.use_demo)
+        actions.use_demo.triggered.connect(lambda: self.chat_model.use(DEMO))
         actions.retry_model.triggered.connect(self._models.retry)
         actions.settings.triggered.connect(self._show_settings)
         actions.about.triggered.connect(self._show_about)
@@ -230,6 +241,11 @@ class MainWindow(QMainWindow):
     def _answer_now(self) -> None:
         if self._current is not None and self.answering:
             self._chats.answer_now(self._current)
+
+    def _answer_call(self, call_id: str, allowed: bool, in_chat: bool) -> None:
+        if self._current is not None:
+            self._chats.answer_call(self._current, call_id, allowed=allowed, in_chat=in_chat)
+            self.composer.focus_field()
 
     def _edit(self, message_id: str, text: str) -> None:
         if self._current is not None:
@@ -327,9 +343,7 @@ class MainWindow(QMainWindow):
     # -- what happened --
 
     def _on_model_status(self, status: ModelStatus) -> None:
-        self.header.chip.show_status(status)
-        self.status.show_status(status)
-        self.desk.show_model(status)
+        self.chat_model.show_status(status)
         self.actions_.use_demo.setEnabled(not status.is_demo)
         self.actions_.retry_model.setEnabled(status.state in (ModelState.FAILED, ModelState.CRASHED, ModelState.NONE))
 
@@ -347,10 +361,37 @@ class MainWindow(QMainWindow):
                 self._answering.discard(event.conversation_id)
                 self._sending.pop(event.conversation_id, None)
                 self._to_transcript(event)
-            case AnswerWaiting() | AnswerPartStarted() | AnswerDelta() | AnswerPartEnded() | AnswerRetried():
+            case ApprovalAsked() if event.conversation_id != self._current:
+                self._tell_of_question(event.conversation_id)
+            case (
+                AnswerWaiting()
+                | AnswerPartStarted()
+                | AnswerDelta()
+                | AnswerPartEnded()
+                | AnswerRetried()
+                | ApprovalAsked()
+            ):
                 self._answering.add(event.conversation_id)
                 self._sending.pop(event.conversation_id, None)
                 self._to_transcript(event)
+
+    def _tell_of_question(self, conversation_id: str) -> None:
+        """An answer elsewhere waits for the user, and all other answers for it."""
+        self._answering.add(conversation_id)
+        title = next((title_of(c) for c in self.sidebar.model.conversations() if c.id == conversation_id), "")
+        words = tr(N_("“{title}” asks to use a tool."), title=_short(title))
+        self.toast.show_notice(words, tr(N_("&Show")), lambda: self._open(conversation_id), seconds=60)
+
+    def _on_stood(self, title: str) -> None:
+        """The model that was fetched is ready: a chat with it begins, unless the user is at something."""
+        if self._tree is not None and not self._tree.messages:
+            return  # this one is with it
+        if self.answering or self.composer.text().strip():
+            self.toast.show_notice(
+                tr(N_("{title} is ready."), title=title), tr(N_("&New chat with it")), self._new_chat
+            )
+        else:
+            self._new_chat()
 
     def _to_transcript(self, event: AnswerEvent) -> None:
         if event.conversation_id == self._current and self._tree is not None:
@@ -361,6 +402,7 @@ class MainWindow(QMainWindow):
 
     def _on_chats(self, event: ChatsChanged) -> None:
         self.sidebar.show_conversations(event.conversations)
+        self.desk.show_remembered(event.conversations)
         if self._current is None:
             if event.conversations:
                 self._open(event.conversations[0].id)
@@ -377,6 +419,7 @@ class MainWindow(QMainWindow):
         if conversation.id != self._current:
             return
         opened, self._tree = self._tree is None, tree
+        self.chat_model.show_tree(tree)
         self.transcript.show_tree(tree)
         self.composer.set_effort(conversation.effort)
         if opened and conversation.draft:

@@ -5,23 +5,27 @@ Like the window for the rest, it alone connects those panels with each other and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, Qt
+from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtWidgets import QFileDialog, QMessageBox, QWidget
 
+from inglenook.core.conversation import Conversation
 from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
+from inglenook.core.inference import DEMO
 from inglenook.core.settings import Settings
 from inglenook.library.downloads import DownloadStatus, State
-from inglenook.library.events import ModelStatus
 from inglenook.library.shelf import Arrived, Removed, ShelfEvent, ShelfFailed, ShelfStatus, TrafficRead
+from inglenook.ui.convert_desk import ConvertDesk
 from inglenook.ui.panels.download import DownloadBar
 from inglenook.ui.panels.empty import EmptyState
 from inglenook.ui.services import Models, Shelf
 from inglenook.ui.theme import Theme
+from inglenook.ui.widgets.drop import DropTarget
 from inglenook.ui.widgets.toast import Toast
 
 if TYPE_CHECKING:  # the first paint does not need them
@@ -32,7 +36,14 @@ _ASK_BYTES = 100_000_000  # cancelling a download that has brought more is asked
 
 
 class ModelDesk(QObject):
-    """Made by the window, which hands it the events of models and shelf, and places `bar`."""
+    """Made by the window, which hands it the events of models and shelf, and places `bar`.
+
+    `use_requested` has the name of a model (`core.inference.ModelSource`), `arrived` the file of one that was fetched
+    and is being loaded.
+    """
+
+    use_requested = Signal(str)
+    arrived = Signal(Path)
 
     def __init__(
         self, window: QWidget, models: Models, shelf: Shelf, settings: Settings, theme: Theme, empty: EmptyState
@@ -43,19 +54,24 @@ class ModelDesk(QObject):
         self._dialog: ModelsDialog | None = None
         self._network: NetworkDialog | None = None
         self._key = ""  # of the download in the bar
+        self._name = models.answering("")
         self._card_seen = False
         self.toast: Toast | None = None  # the window's, when it is laid out
         self.bar = DownloadBar(window)
+        self.conversions = ConvertDesk(window, shelf)
+        self.conversions.use_requested.connect(self._use)
+        self.conversions.said.connect(lambda text: self._notice(text, seconds=15))
         card = empty.card
         card.get_requested.connect(shelf.get)
         card.pause_requested.connect(shelf.pause)
         card.cancel_requested.connect(self.cancel)
-        card.use_requested.connect(models.use_file)
+        card.use_requested.connect(self._use)
         card.more_requested.connect(self.open_models)
         empty.offering_changed.connect(self._on_offering)
         self.bar.row.pause_requested.connect(lambda: shelf.pause(self._key))
         self.bar.row.resume_requested.connect(lambda: shelf.get(self._key))
         self.bar.row.cancel_requested.connect(lambda: self.cancel(self._key))
+        empty.set_offering(self._name == DEMO)
         self.show_shelf(shelf.status())
 
     # -- what the user wants --
@@ -67,7 +83,7 @@ class ModelDesk(QObject):
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
         dialog.setNameFilters([tr(N_("Models (*.gguf)")), tr(N_("All files (*)"))])
-        dialog.fileSelected.connect(lambda name: self._models.use_file(Path(name)))
+        dialog.fileSelected.connect(lambda name: self._use(Path(name)))
         dialog.open()
 
     def open_models(self) -> None:
@@ -81,11 +97,15 @@ class ModelDesk(QObject):
             dialog.get_requested.connect(self._shelf.get)
             dialog.pause_requested.connect(self._shelf.pause)
             dialog.cancel_requested.connect(self.cancel)
-            dialog.use_requested.connect(self._models.use_file)
-            dialog.demo_requested.connect(self._models.use_demo)
+            dialog.use_requested.connect(self._use)
+            dialog.demo_requested.connect(lambda: self.use_requested.emit(DEMO))
             dialog.delete_requested.connect(self._shelf.delete)
             dialog.choose_requested.connect(partial(self.choose_file, dialog))
-            dialog.show_shelf(self._shelf.status())
+            dialog.convert_requested.connect(partial(self.conversions.choose, dialog))
+            dialog.make_requested.connect(self._shelf.convert)
+            self.conversions.serve(dialog.conversion)
+            DropTarget(dialog).brought.connect(self.conversions.take)
+            dialog.show_shelf(self._shelf.status(), self._name)
             self._dialog = dialog
         self._shelf.refresh()
         self._dialog.open()
@@ -121,9 +141,16 @@ class ModelDesk(QObject):
 
     # -- what happened --
 
-    def show_model(self, status: ModelStatus) -> None:
-        """The model in use."""
-        self._empty.set_offering(status.is_demo)
+    def show_remembered(self, conversations: Sequence[Conversation]) -> None:
+        """The models of all conversations are listed, wherever they are."""
+        self._shelf.remember(frozenset(c.model for c in conversations if c.model))
+
+    def show_answering(self, name: str) -> None:
+        """The model of the conversation that is shown."""
+        self._name = name
+        self._empty.set_offering(name == DEMO)
+        if self._dialog is not None:
+            self._dialog.show_shelf(self._shelf.status(), name)
 
     def on_shelf(self, event: ShelfEvent) -> None:
         """Something about models on offer or here."""
@@ -145,9 +172,13 @@ class ModelDesk(QObject):
     def show_shelf(self, status: ShelfStatus) -> None:
         """What there is."""
         self._empty.card.show_status(status)
+        self.conversions.show_conversion(status.conversion)
         if self._dialog is not None:
-            self._dialog.show_shelf(status)
+            self._dialog.show_shelf(status, self._name)
         self._show_bar(status)
+
+    def _use(self, path: Path) -> None:
+        self.use_requested.emit(str(path.absolute()))
 
     def _show_bar(self, status: ShelfStatus) -> None:
         shown: DownloadStatus | None = None
@@ -165,12 +196,13 @@ class ModelDesk(QObject):
 
     def _on_arrived(self, event: Arrived) -> None:
         if event.used:
+            self.arrived.emit(event.path)
             self._notice(tr(N_("{title} is here, and is being loaded."), title=event.title))
         elif event.path.suffix == ".gguf":
             self._notice(
                 tr(N_("{title} is here."), title=event.title),
                 tr(N_("&Use it")),
-                lambda: self._models.use_file(event.path),
+                lambda: self._use(event.path),
             )
         else:
             self._notice(tr(N_("{title} is here."), title=event.title))

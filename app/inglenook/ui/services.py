@@ -63,6 +63,10 @@ class Chats(Protocol):
         """Ends the reasoning that is being written; the answer follows at once."""
         ...
 
+    def answer_call(self, conversation_id: str, call_id: str, *, allowed: bool, in_chat: bool = False) -> None:
+        """Says whether the tool may be called that `ApprovalAsked` was about."""
+        ...
+
     def show_sibling(self, conversation_id: str, message_id: str, /) -> None:
         """Shows the branch of that message."""
         ...
@@ -73,6 +77,10 @@ class Chats(Protocol):
 
     def set_effort(self, conversation_id: str, effort: Effort, /) -> None:
         """How long the model reasons in this conversation."""
+        ...
+
+    def set_model(self, conversation_id: str, name: str, /) -> None:
+        """The model of its answers, as `core.inference.ModelSource` names it."""
         ...
 
     def rename(self, conversation_id: str, title: str, /) -> None:
@@ -112,7 +120,15 @@ class Models(Protocol):
         ...
 
     def retry(self) -> None:
-        """Tries the chosen model again."""
+        """Tries the model in use again."""
+        ...
+
+    def cancel(self) -> None:
+        """Stops preparing or loading; the model that was in use before stays."""
+        ...
+
+    def answering(self, name: str, /) -> str:
+        """The name of the model that answers a conversation which remembers `name`; at once."""
         ...
 
 
@@ -129,6 +145,10 @@ class Shelf(Protocol):
 
     def refresh(self) -> None:
         """Looks at disk and memory again; `ShelfStatus`es follow."""
+        ...
+
+    def remember(self, names: frozenset[str], /) -> None:
+        """The models of all conversations, to be listed too."""
         ...
 
     def get(self, key: str, /) -> None:
@@ -149,6 +169,14 @@ class Shelf(Protocol):
 
     def undo_delete(self) -> None:
         """Brings back what was deleted last."""
+        ...
+
+    def convert(self, source: Path, base: Path | None = None, /) -> None:
+        """Makes a model of a checkpoint's or an adapter's folder; see `ShelfStatus.conversion`."""
+        ...
+
+    def cancel_conversion(self) -> None:
+        """Ends it, or forgets one that has ended."""
         ...
 
     def read_traffic(self) -> None:

@@ -131,6 +131,7 @@ QHeaderView::section { padding: 6px 8px; border-bottom: 1px solid @border; }
 #notice { background: @surface_sunken; border: none; border-bottom: 1px solid @border; }
 #notice[tone="error"] QLabel[role="title"] { color: @error; }
 #notice[tone="warning"] QLabel[role="title"] { color: @warning; }
+#dropSheet { background: @surface_raised; border: 2px dashed @accent; border-radius: 16px; }
 #toast { background: @text; border-radius: 10px; }
 #toast QLabel { color: @window; }
 #toast QPushButton {

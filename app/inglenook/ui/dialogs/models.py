@@ -22,11 +22,13 @@ from PySide6.QtWidgets import (
 
 from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
+from inglenook.core.inference import DEMO
 from inglenook.library.catalogue import Format
 from inglenook.library.downloads import State
 from inglenook.library.found import Found
 from inglenook.library.shelf import OWN, Offer, ShelfStatus
 from inglenook.ui import model_words
+from inglenook.ui.panels.conversion import ConversionRow
 from inglenook.ui.panels.download import DownloadRow
 from inglenook.ui.theme import SPACE, Theme
 from inglenook.ui.widgets.toast import Toast
@@ -42,6 +44,8 @@ class ModelsDialog(QDialog):
     demo_requested = Signal()
     delete_requested = Signal(object)  # Found
     choose_requested = Signal()
+    convert_requested = Signal()
+    make_requested = Signal(Path)  # of a checkpoint that is here
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -57,6 +61,8 @@ class ModelsDialog(QDialog):
         self._looking = QLabel(tr(N_("Looking into the folders of other programs…")))
         self._looking.setProperty("role", "small")
         column.addWidget(self._looking)
+        self.conversion = ConversionRow(self)
+        column.addWidget(self.conversion)
         column.addSpacing(SPACE.l)
         self._offers = _section(column, tr(N_("To get")))
         column.addStretch(1)
@@ -70,15 +76,24 @@ class ModelsDialog(QDialog):
         self._disk.setTextFormat(Qt.TextFormat.PlainText)
         self._disk.setWordWrap(True)
         foot = QWidget()
-        row = QHBoxLayout(foot)
-        row.setContentsMargins(SPACE.xl, SPACE.m, SPACE.xl, SPACE.m)
+        below = QVBoxLayout(foot)
+        below.setContentsMargins(SPACE.xl, SPACE.m, SPACE.xl, SPACE.m)
+        below.setSpacing(SPACE.m)
+        below.addWidget(self._disk)
+        row = QHBoxLayout()
         row.setSpacing(SPACE.m)
-        row.addWidget(self._disk, 1)
+        below.addLayout(row)
         choose = QPushButton(tr(N_("Choose a &file…")))
         choose.setAccessibleName(tr(N_("Choose a file")))
         choose.setAutoDefault(False)
         choose.clicked.connect(self.choose_requested)
         row.addWidget(choose)
+        convert = QPushButton(tr(N_("Con&vert a checkpoint…")))
+        convert.setAccessibleName(tr(N_("Convert a checkpoint or an adapter")))
+        convert.setAutoDefault(False)
+        convert.clicked.connect(self.convert_requested)
+        row.addWidget(convert)
+        row.addStretch(1)
         row.addWidget(self._close_buttons())
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
@@ -93,21 +108,25 @@ class ModelsDialog(QDialog):
         self._focused = False
         self.resize(680, 640)
 
-    def show_shelf(self, status: ShelfStatus) -> None:
-        """Shows it. Rows stay the same widgets, so that the focus stays where it is."""
-        self._demo.show_demo(in_use=not status.chosen)
+    def show_shelf(self, status: ShelfStatus, answering: str) -> None:
+        """Shows it; `answering` is the name of the model that is in use in the chat that is shown.
+
+        Rows stay the same widgets, so that the focus stays where it is.
+        """
+        self._demo.show_demo(in_use=answering == DEMO)
         here = [(f"here {one.path}", one) for one in status.here]
         offers = [(f"offer {o.entry.key}", o) for o in status.offers if not (o.path and o.entry.format is Format.GGUF)]
         self._drop({"demo"} | {key for key, _ in here} | {key for key, _ in offers})
         for number, (key, one) in enumerate(here):
             row = self._placed(self._here, key, number + 1)
-            row.show_found(one, in_use=str(one.path) == status.chosen)
+            row.show_found(one, in_use=str(one.path) == answering, chosen=str(one.path) == status.chosen)
         for number, (key, offer) in enumerate(offers):
             self._placed(self._offers, key, number).show_offer(offer, status.free)
         if not self._focused and offers:
             self._focused = True
             self._placed(self._offers, offers[0][0], 0).take_focus()
         self._looking.setVisible(status.looking)
+        self.conversion.show_conversion(status.conversion)
         used = sum(one.size for one in status.here if one.owner == OWN)
         if status.free >= 0:
             words = N_("Models take {used} in {folder}; {free} are free.")
@@ -124,6 +143,7 @@ class ModelsDialog(QDialog):
         row.cancel.connect(self.cancel_requested)
         row.use.connect(self.use_requested)
         row.delete.connect(self.delete_requested)
+        row.make.connect(self.make_requested)
         return row
 
     def _placed(self, layout: QVBoxLayout, key: str, number: int) -> ModelRow:
@@ -161,12 +181,14 @@ class ModelRow(QFrame):
     cancel = Signal(str)
     use = Signal(Path)
     delete = Signal(object)
+    make = Signal(Path)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("card")
         self._key = ""
         self._found: Found | None = None
+        self._checkpoint: Path | None = None
         self._title = QLabel()
         self._title.setProperty("role", "title")
         self._about = QLabel()
@@ -215,7 +237,7 @@ class ModelRow(QFrame):
         self._say(tr(N_("Demo model")), [tr(N_("Comes with Inglenook: small and quick, and knows little."))])
         self._offer_use(in_use, usable=True)
 
-    def show_found(self, found: Found, *, in_use: bool) -> None:
+    def show_found(self, found: Found, *, in_use: bool, chosen: bool) -> None:
         """A model that is here."""
         self._found = found
         lines = [f"{gigabytes(found.size)} · {found.owner or tr(N_('A file that you chose'))}", str(found.path)]
@@ -224,23 +246,23 @@ class ModelRow(QFrame):
         elif found.owner not in (OWN, ""):
             lines[0] = tr(N_("{size} · from {owner}, used where it is"), size=gigabytes(found.size), owner=found.owner)
         self._say(found.title, lines)
-        self._offer_use(in_use, usable=found.problem is None)
+        self._offer_use(in_use and found.problem is None, usable=found.problem is None)
         own = found.owner == OWN
         self.remove.setVisible(own)
-        self.remove.setEnabled(not in_use)
+        self.remove.setEnabled(not in_use and not chosen)
         self.remove.setAccessibleName(tr(N_("Delete {title}"), title=found.title))
 
     def show_offer(self, offer: Offer, free: int) -> None:
         """A model of the catalogue."""
         entry, download = offer.entry, offer.download
-        self._key = entry.key
+        self._key, self._checkpoint = entry.key, offer.path
         title = tr(entry.title)
         facts = [gigabytes(entry.size), entry.licence]
         if entry.recommended:
             facts.insert(0, tr(N_("Recommended")))
         lines = [f"{' · '.join(facts)} · {tr(entry.note)}", model_words.fit(offer.fit)]
         if offer.path is not None:
-            lines.append(tr(N_("It is here: {path}. inglenook-convert makes a model of it."), path=offer.path))
+            lines.append(tr(N_("It is here: {path}. Convert makes a model of it."), path=offer.path))
         elif download is None and 0 <= free < entry.size:
             lines.append(model_words.disk(offer, free))
         self._say(title, lines)
@@ -250,9 +272,11 @@ class ModelRow(QFrame):
             self.progress.show_download(download)
         changed = self.progress.isHidden() == running
         self.progress.setVisible(running)
-        self.button.setVisible(not running and offer.path is None)
-        self.button.setText(tr(N_("Get")))
-        self.button.setAccessibleName(tr(N_("Get {title}"), title=title))
+        self.button.setVisible(not running)
+        self.button.setText(tr(N_("Get") if offer.path is None else N_("Convert")))
+        self.button.setAccessibleName(
+            tr(N_("Get {title}") if offer.path is None else N_("Convert {title}"), title=title)
+        )
         if changed and had_focus:
             (self.progress.go if running else self.button).setFocus()
 
@@ -271,7 +295,9 @@ class ModelRow(QFrame):
         self.button.setAccessibleName(tr(name, title=self._title.text()))
 
     def _act(self) -> None:
-        if self._key:
+        if self._checkpoint is not None:
+            self.make.emit(self._checkpoint)
+        elif self._key:
             self.get.emit(self._key)
         elif self._found is not None:
             self.use.emit(self._found.path)

@@ -17,12 +17,15 @@ from inglenook.chat.events import (
     AnswerPartStarted,
     AnswerRetried,
     AnswerWaiting,
+    ApprovalAsked,
 )
 from inglenook.core.conversation import MessageState, StoredMessage, Tree
 from inglenook.core.events import Channel
 from inglenook.core.messages import Part, PreamblePart, ReasoningPart, Role, TextPart, ToolCallPart
 
-AnswerEvent = AnswerWaiting | AnswerPartStarted | AnswerDelta | AnswerPartEnded | AnswerRetried | AnswerEnded
+AnswerEvent = (
+    AnswerWaiting | AnswerPartStarted | AnswerDelta | AnswerPartEnded | AnswerRetried | ApprovalAsked | AnswerEnded
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +93,10 @@ class ShownPart:
 
 @dataclass(slots=True)
 class LiveAnswer:
-    """An answer that is being written."""
+    """An answer that is being written. `asked` is the call of a tool that waits for the user's word."""
 
     waiting: AnswerWaiting | None = None
+    asked: ApprovalAsked | None = None
     parts: list[ShownPart] = field(default_factory=list)
 
     @property
@@ -151,6 +155,9 @@ class LiveAnswers:
             self._answers.pop(event.message.id, None)
             return event.message.id
         answer = self._answers.setdefault(event.message_id, LiveAnswer())
+        answer.asked = event if isinstance(event, ApprovalAsked) else None
+        if isinstance(event, ApprovalAsked):
+            return event.message_id
         if isinstance(event, AnswerWaiting):
             answer.waiting = event
             return event.message_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QMimeData, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QFocusEvent, QInputMethodEvent, QKeyEvent, QTextCursor
+from PySide6.QtGui import QDragEnterEvent, QFocusEvent, QInputMethodEvent, QKeyEvent, QResizeEvent, QTextCursor
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -24,6 +24,7 @@ from inglenook.ui.widgets.segments import Segments
 from inglenook.ui.widgets.use_indicator import UseIndicator
 
 MAX_LINES = 8
+_LABELLED = 420  # device-independent pixels from which on there is room for a label
 DRAFT_PAUSE = 500  # milliseconds without a key after which a draft is kept
 
 
@@ -43,6 +44,13 @@ class MessageField(QPlainTextEdit):
         self.document().setDocumentMargin(0)
         self.document().documentLayout().documentSizeChanged.connect(self._grow)
         self._grow()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Takes text; files are the window's."""
+        if any(url.isLocalFile() for url in event.mimeData().urls()):
+            event.ignore()
+        else:
+            super().dragEnterEvent(event)
 
     def sizeHint(self) -> QSize:
         """As high as the text, up to `MAX_LINES`."""
@@ -165,6 +173,11 @@ class Composer(QWidget):
         if self._draft.isActive():
             self._keep_draft()
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """In a narrow window the switch does without its label; its name stays for who cannot see it."""
+        super().resizeEvent(event)
+        self._effort_label.setVisible(self.width() >= _LABELLED)
+
     def leave_room(self, right: int) -> None:
         """Keeps clear of the conversation's scroll bar, so that both columns stand one above the other."""
         self.setContentsMargins(0, 0, right, 0)
@@ -185,7 +198,7 @@ class Composer(QWidget):
         self.button.setProperty("role", "primary")
         self.button.setCursor(Qt.CursorShape.PointingHandCursor)
         self.effort.setToolTip(tr(N_("How long the model thinks before it answers in this chat")))
-        label = QLabel(tr(N_("Thinking")))
+        self._effort_label = label = QLabel(tr(N_("Thinking")))
         label.setProperty("role", "small")
 
         bar = QHBoxLayout()

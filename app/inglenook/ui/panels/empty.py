@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QHideEvent, QShowEvent
+from PySide6.QtGui import QHideEvent, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from inglenook.core.i18n import N_, tr
@@ -33,18 +33,21 @@ class EmptyState(QWidget):
         super().__init__(parent)
         self.setObjectName("emptyState")
         self._offering = False
+        self._columns = 0
         self._greeting = _centred("greeting")
         self._promise = _centred("muted")
         self.card = GetModelCard()
-        prompts = QGridLayout()
+        self._prompts = prompts = QGridLayout()
         prompts.setSpacing(SPACE.s)
-        for number, prompt in enumerate(PROMPTS):
+        self._buttons: list[QPushButton] = []
+        for prompt in PROMPTS:
             button = QPushButton(tr(prompt))
             button.setProperty("role", "prompt")
             button.setAccessibleName(tr(N_("Ask: {question}"), question=tr(prompt)))
             button.setCursor(Qt.CursorShape.PointingHandCursor)
             button.clicked.connect(partial(self._choose, tr(prompt)))
-            prompts.addWidget(button, number // 2, number % 2)
+            self._buttons.append(button)
+        self._arrange(2)
         inside = QWidget()
         inside.setMaximumWidth(COLUMN)
         page = QWidget()
@@ -87,6 +90,18 @@ class EmptyState(QWidget):
             tr(N_("Meanwhile, try the small demo model:")) if offering else tr(N_("Everything stays on this computer."))
         )
         self.offering_changed.emit(offering and self.isVisible())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """The questions are below each other where two would not fit beside each other."""
+        super().resizeEvent(event)
+        widest = max(button.sizeHint().width() for button in self._buttons)
+        self._arrange(2 if self.width() >= 2 * (widest + SPACE.xl) + SPACE.l else 1)
+
+    def _arrange(self, columns: int) -> None:
+        if columns != self._columns:
+            self._columns = columns
+            for number, button in enumerate(self._buttons):
+                self._prompts.addWidget(button, number // columns, number % columns)
 
     def showEvent(self, event: QShowEvent) -> None:
         """See `offering_changed`."""

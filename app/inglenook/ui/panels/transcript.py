@@ -7,9 +7,8 @@ is looking at stays where it is; only while the user is at the end does the view
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from PySide6.QtCore import QEvent, QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import (
@@ -24,6 +23,7 @@ from inglenook.chat.events import AnswerEnded, ChatEvent
 from inglenook.core.conversation import MessageState, Tree
 from inglenook.core.i18n import tr
 from inglenook.ui.models.transcript import AnswerEvent, Entry, LiveAnswers, entries_of
+from inglenook.ui.panels.column import Anchor, Item, between, estimate, gap, staying
 from inglenook.ui.theme import COLUMN, SPACE, Theme
 from inglenook.ui.widgets.code_highlight import warm_up
 from inglenook.ui.widgets.jump_button import JumpButton
@@ -38,31 +38,6 @@ _BUDGET_S = 0.008  # a frame that took longer makes the next one wait
 _NEAR_END = 24  # pixels from the end that still count as being at the end
 
 
-@dataclass(slots=True, eq=False)
-class _Item:
-    """A message in the column. `height` is an estimate until `known`."""
-
-    entry: Entry
-    height: float = 0.0
-    gap: float = 0.0  # to the message before
-    known: bool = False
-    y: float = 0.0
-    view: MessageView | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Anchor:
-    """A message whose top (or bottom) is to be at `y` in the view."""
-
-    item: _Item
-    y: float
-    at_bottom: bool = False
-
-    def value(self) -> float:
-        """What the scroll bar must say for that."""
-        return self.item.y + (self.item.height if self.at_bottom else 0.0) - self.y
-
-
 class TranscriptPanel(QAbstractScrollArea):
     """The messages of one conversation."""
 
@@ -72,13 +47,14 @@ class TranscriptPanel(QAbstractScrollArea):
     answer_now_requested = Signal()
     sibling_requested = Signal(str)  # id of the version to show
     pin_requested = Signal(str, bool)  # message id, whether the model is to see it for ever
+    call_answered = Signal(str, bool, bool)  # call id, whether it is allowed, for all such calls of the chat
     link_activated = Signal(str)  # http, https or mailto
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._theme, self._style = theme, Style.of(theme)
-        self._items: list[_Item] = []
-        self._built: set[_Item] = set()  # those with a widget
+        self._items: list[Item] = []
+        self._built: set[Item] = set()  # those with a widget
         self._conversation = ""
         self._live = LiveAnswers()
         self._opened: dict[str, set[int]] = {}  # unfolded parts by message
@@ -128,15 +104,16 @@ class TranscriptPanel(QAbstractScrollArea):
         last = entries[-1] if entries else None
         begun = last is not None and last.id not in old and (last.mine or last.message.state is MessageState.STREAMING)
         self._follow = self._follow or other or begun
-        anchor = None if self._follow else self._anchor_for(entries)
-        items = [old.pop(entry.id) if entry.id in old else _Item(entry) for entry in entries]
+        top, high = self.verticalScrollBar().value(), self.viewport().height()
+        anchor = None if self._follow else staying(self._items, entries, top, high)
+        items = [old.pop(entry.id) if entry.id in old else Item(entry) for entry in entries]
         for item in old.values():
             self._give_up(item)
         self._items = items
         above: Entry | None = None
         for item, entry in zip(items, entries, strict=True):
             self._take(item, entry)
-            item.gap = _gap(above, entry)
+            item.gap = gap(above, entry)
             above = entry
         self._arrange(anchor(items) if anchor else None)
 
@@ -192,26 +169,7 @@ class TranscriptPanel(QAbstractScrollArea):
 
     # --- items
 
-    def _anchor_for(self, entries: list[Entry]) -> Callable[[list[_Item]], _Anchor | None] | None:
-        """What is to stay in place when `entries` come: what is in sight and remains, else the actions of a version.
-
-        The answer is a function of the new items, since another version of a message is an item that is yet to come.
-        """
-        top = self.verticalScrollBar().value()
-        kept = {entry.id for entry in entries}
-        seen = self._between(top, top + self.viewport().height())
-        stays = next((item for item in seen if item.entry.id in kept), None)
-        gone = next((i for i, item in enumerate(self._items) if item.entry.id not in kept), None)
-        if gone is not None and gone < len(entries) and self._items[gone] in seen:
-            bottom = self._items[gone].y + self._items[gone].height - top
-            if bottom <= self.viewport().height():
-                return lambda items: _Anchor(items[gone], bottom, at_bottom=True)
-        if stays is not None:
-            place = _Anchor(stays, stays.y - top)
-            return lambda _items: place
-        return None
-
-    def _take(self, item: _Item, entry: Entry) -> None:
+    def _take(self, item: Item, entry: Entry) -> None:
         """Gives an item a later state of its message."""
         if item.entry == entry and item.known:
             return
@@ -226,18 +184,9 @@ class TranscriptPanel(QAbstractScrollArea):
             item.view.take(entry, self._live.get(entry.id))
         item.known = False
         if item.view is None:
-            item.height = self._estimate(entry)
+            item.height = estimate(entry, self._style.em, self._column())
 
-    def _estimate(self, entry: Entry) -> float:
-        text = entry.message.message.text
-        line = self._style.em * 1.32
-        per_line = max(20.0, self._column() / (self._style.em * 0.38))
-        lines = text.count("\n") + len(text) / per_line
-        if entry.mine:
-            return min(lines + 1, 30) * line + 60
-        return (lines + 1) * line + 50
-
-    def _build(self, item: _Item) -> None:
+    def _build(self, item: Item) -> None:
         entry = item.entry
         view: MessageView
         if entry.mine:
@@ -252,27 +201,28 @@ class TranscriptPanel(QAbstractScrollArea):
         view.answer_now_requested.connect(self.answer_now_requested)
         view.sibling_requested.connect(self.sibling_requested)
         view.pin_requested.connect(self.pin_requested)
+        view.call_answered.connect(self.call_answered)
         view.link_activated.connect(self.link_activated)
         view.dragged_to.connect(self._dragged)
         view.resized.connect(lambda: self._resized(item))
         item.view, item.known = view, False
         self._built.add(item)
 
-    def _give_up(self, item: _Item) -> None:
+    def _give_up(self, item: Item) -> None:
         if item.view is not None:
             item.view.hide()
             item.view.deleteLater()
             item.view = None
         self._built.discard(item)
 
-    def _resized(self, item: _Item) -> None:
+    def _resized(self, item: Item) -> None:
         """Folded or unfolded by the user: its top stays where it is, unless it is being followed."""
         item.known = False
         if self._follow and item.entry.message.state is MessageState.STREAMING:
             self._arrange()
             return
         self._follow = False
-        self._arrange(_Anchor(item, item.y - self.verticalScrollBar().value()))
+        self._arrange(Anchor(item, item.y - self.verticalScrollBar().value()))
         self._follow = self._is_at_end()
         self._show_jump()
 
@@ -283,34 +233,33 @@ class TranscriptPanel(QAbstractScrollArea):
         for item in self._items:
             if item.entry.id in dirty:
                 if isinstance(item.view, AnswerView):
-                    item.view.take(item.entry, self._live.get(item.entry.id))
+                    self._renew(item.view, item.entry)
                 item.known = False
         self._arrange()
         self._cost_s = time.perf_counter() - began
+
+    def _renew(self, view: AnswerView, entry: Entry) -> None:
+        """Shows a later state; a question to the user is said, and the keyboard reaches it in its turn."""
+        asked = view.asks
+        view.take(entry, self._live.get(entry.id))
+        if view.asks and not asked:
+            self._chain_tabs()
+            if QAccessible.isActive():
+                QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, view.asks))
 
     # --- geometry
 
     def _column(self) -> int:
         return min(COLUMN, max(200, self.viewport().width() - 2 * SPACE.xl))
 
-    def _anchor(self) -> _Anchor | None:
+    def _anchor(self) -> Anchor | None:
         """The first message in sight whose height is known, and where its top is in the view."""
         top = self.verticalScrollBar().value()
         bottom = top + self.viewport().height()
-        seen = self._between(top, bottom)
+        seen = between(self._items, top, bottom)
         best = next((item for item in seen if item.view is not None and item.y >= top), None)
         best = best or next((item for item in seen if item.view is not None), seen[0] if seen else None)
-        return _Anchor(best, best.y - top) if best is not None else None
-
-    def _between(self, top: float, bottom: float) -> list[_Item]:
-        """The messages that lie in this part of the column."""
-        found = []
-        for i in range(max(0, bisect_right(self._items, top, key=lambda item: item.y) - 1), len(self._items)):
-            if self._items[i].y >= bottom:
-                break
-            if self._items[i].y + self._items[i].height > top:
-                found.append(self._items[i])
-        return found
+        return Anchor(best, best.y - top) if best is not None else None
 
     def _place(self) -> float:
         """Gives every item its y; returns the height of all."""
@@ -323,7 +272,7 @@ class TranscriptPanel(QAbstractScrollArea):
             y = item.y + item.height
         return y + SPACE.xl
 
-    def _arrange(self, anchor: _Anchor | None = None) -> None:
+    def _arrange(self, anchor: Anchor | None = None) -> None:
         """Builds what comes near, measures what is new, and puts everything in place around what must not move."""
         if self._arranging:
             return
@@ -339,7 +288,7 @@ class TranscriptPanel(QAbstractScrollArea):
             most = max(0.0, total - high)
             value = most if self._follow or anchor is None else min(max(anchor.value(), 0.0), most)
             changed = False
-            near = self._between(value - _MARGIN, value + high + _MARGIN)
+            near = between(self._items, value - _MARGIN, value + high + _MARGIN)
             for item in near:
                 if item.view is None:
                     self._build(item)
@@ -357,7 +306,7 @@ class TranscriptPanel(QAbstractScrollArea):
         self._move_views(built)
         self._arranging = False
 
-    def _below_marker(self) -> _Item | None:
+    def _below_marker(self) -> Item | None:
         """The first message that the model sees after those that it does not."""
         last = max((i for i, item in enumerate(self._items) if item.entry.id in self._unseen), default=len(self._items))
         return self._items[last + 1] if last + 1 < len(self._items) else None
@@ -476,9 +425,3 @@ class TranscriptPanel(QAbstractScrollArea):
             item.known = False
         self._arrange(anchor)
         self._jump.update()
-
-
-def _gap(above: Entry | None, entry: Entry) -> float:
-    if above is None:
-        return 0.0
-    return float(SPACE.s if entry.continues else SPACE.xs if above.mine else SPACE.l)

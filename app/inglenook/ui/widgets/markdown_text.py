@@ -7,6 +7,7 @@ can make it load or run anything.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from PySide6.QtCore import QPointF, QRectF, Qt
@@ -18,6 +19,7 @@ from inglenook.ui.widgets.markdown_style import LEADING, Style, wrapping
 
 Selection = tuple[int, int] | None
 _ROOM = 4.0  # pixels beside inline code
+_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 
 
 class Visual:
@@ -92,6 +94,21 @@ def cursor_x(line: QTextLine, position: int) -> float:
     return float(x[0] if isinstance(x, tuple) else x)
 
 
+def _pieces(line: QTextLine, first: int, last: int) -> list[tuple[float, float]]:
+    """Left and right of what positions `first` to `last` cover, by their glyphs.
+
+    Not by the places of cursors: where the direction changes, one position has two.
+    """
+    pieces: list[tuple[float, float]] = []
+    for run in line.glyphRuns(first, last - first):
+        left, right = run.boundingRect().left(), run.boundingRect().right()
+        for other in [one for one in pieces if left - 1 <= one[1] and right + 1 >= one[0]]:
+            left, right = min(left, other[0]), max(right, other[1])
+            pieces.remove(other)
+        pieces.append((left, right))
+    return pieces
+
+
 def selection_range(style: Style, start: int, end: int) -> QTextLayout.FormatRange:
     """The format that marks a selection."""
     marked = QTextLayout.FormatRange()
@@ -112,6 +129,7 @@ class TextBox:
         self._layout = QTextLayout(self.text, font)
         option = wrapping(self.text, align)
         self.right_to_left = option.textDirection() is Qt.LayoutDirection.RightToLeft
+        self._is_mixed = self.right_to_left or _RIGHT_TO_LEFT.search(self.text) is not None
         self._layout.setTextOption(option)
         self._pills: list[tuple[int, int]] = []
         self.link_spans: list[tuple[int, int, str]] = []
@@ -195,14 +213,17 @@ class TextBox:
         self._layout.draw(painter, QPointF(0, 0), marked)
 
     def spans(self, start: int, end: int) -> list[QRectF]:
-        """The rectangles that positions `start` to `end` cover, one a line."""
+        """The rectangles that positions `start` to `end` cover: one a line, or more where directions change."""
         found = []
         for i in range(self._layout.lineCount()):
             line = self._layout.lineAt(i)
             first, last = max(start, line.textStart()), min(end, line.textStart() + line.textLength())
             if first < last:
-                a, b = sorted((cursor_x(line, first), cursor_x(line, last)))
-                found.append(QRectF(a, line.y(), b - a, line.height()))
+                sides = (
+                    _pieces(line, first, last) if self._is_mixed else [(cursor_x(line, first), cursor_x(line, last))]
+                )
+                for a, b in map(sorted, sides):
+                    found.append(QRectF(a, line.y(), b - a, line.height()))
         return found
 
     def _paint_pill(self, painter: QPainter, start: int, end: int) -> None:

@@ -477,6 +477,8 @@ def _gap(above: Leaf, leaf: Leaf, em: float) -> float:
         return round(em * 0.35)
     if Kind.RULE in (leaf.kind, above.kind):
         return round(em * 0.95)
+    if leaf.containers.count(QUOTE) < above.containers.count(QUOTE):
+        return round(em * 0.6)
     if leaf.marker and ITEM in above.containers:
         other = above.marker and leaf.containers == above.containers and leaf.marker[-1] != above.marker[-1]
         return round(em * (0.6 if other else 0.18))
