@@ -51,7 +51,7 @@ def cpu_of_tokens(client: EngineClient, info: ModelInfo, repetitions: int) -> di
 def generate(client: EngineClient, info: ModelInfo, prompt: int, output: int) -> None:
     """Runs it to its end, at the default sampling."""
     ids = Ids(tuple(time.time_ns() % 200 + i % 50 for i in range(prompt)))
-    for _ in client.generate(GenerateRequest(info.spec, (ids,), Sampling(), output, ignore_stop=True)):
+    for _ in client.generate(GenerateRequest(info.spec, (ids,), Sampling(), output, ignore_stop=True, speculate=False)):
         pass
 
 
