@@ -78,6 +78,10 @@ def _verb(arguments: argparse.Namespace, services: Services) -> int:
         from inglenook.cli import bench
 
         return bench.run(services)
+    if arguments.verb == "models":
+        from inglenook.cli import models
+
+        return models.run(services, arguments)
     from inglenook.cli import doctor
 
     return doctor.run(services, as_json=arguments.json, model=arguments.model)
@@ -137,7 +141,24 @@ def parser() -> argparse.ArgumentParser:
         "--model", type=Path, metavar="FILE", help=tr(N_("tell how this GGUF file would fit the memory"))
     )
     doctor.add_argument("--json", action="store_true", help=tr(N_("print one JSON object")))
+    _add_models(verbs.add_parser("models", help=tr(N_("the models that are here; get, use, verify and remove them"))))
     return top
+
+
+def _add_models(models: argparse.ArgumentParser) -> None:
+    json_help = tr(N_("print one JSON object"))
+    models.add_argument("--json", action="store_true", help=json_help)
+    what = models.add_subparsers(dest="what", metavar="WHAT")
+    catalogue = what.add_parser("catalogue", help=tr(N_("the models to get, and what they take of this computer")))
+    catalogue.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=json_help)
+    named = tr(N_("a name that `inglenook models` lists"))
+    for verb, about, name in (
+        ("get", N_("fetch a model, or go on with it; Ctrl-C pauses"), tr(N_("a name of the catalogue"))),
+        ("use", N_("choose the model for questions to come"), tr(N_("such a name, demo, or a GGUF file"))),
+        ("verify", N_("compare the files of a model with their published sha256"), named),
+        ("remove", N_("delete a model that Inglenook fetched or made"), named),
+    ):
+        what.add_parser(verb, help=tr(about)).add_argument("name", metavar="NAME", help=name)
 
 
 def _temperature(text: str) -> float:

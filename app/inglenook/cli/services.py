@@ -11,7 +11,9 @@ if TYPE_CHECKING:  # so that --help is quick
     from inglenook.core.inference import InferenceService
     from inglenook.core.paths import Paths
     from inglenook.core.settings import Settings
+    from inglenook.library.network import Network
     from inglenook.library.service import ModelService
+    from inglenook.library.shelf import Shelf
 
 
 class Services(Protocol):
@@ -35,6 +37,16 @@ class Services(Protocol):
     @property
     def models(self) -> ModelService:
         """The chosen model."""
+        ...
+
+    @property
+    def network(self) -> Network:
+        """The way out, with its switch."""
+        ...
+
+    @property
+    def shelf(self) -> Shelf:
+        """Models to get, and those that are here."""
         ...
 
     @property

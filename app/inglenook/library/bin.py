@@ -29,6 +29,11 @@ class Bin:
         self._aside = folder / ".deleted"
         self._moved: list[tuple[Path, Path]] = []
 
+    @property
+    def holds(self) -> bool:
+        """Whether there is something to restore."""
+        return bool(self._moved)
+
     def put(self, model: Deleted) -> None:
         """Moves the files of `model` aside, all or none. `UserError` for files that are not ours."""
         if not all(file.is_relative_to(self._folder) and not file.is_symlink() for file in model.files):

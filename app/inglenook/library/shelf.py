@@ -153,6 +153,7 @@ class Shelf:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._remembered: frozenset[str] = frozenset()
+        self._load = True  # the model that is chosen since it is the first
         self._closing = False  # what is queued is dropped
         self._unsubscribe = downloads.subscribe(self._on_download)
         settings.subscribe(self._on_setting)
@@ -176,15 +177,25 @@ class Shelf:
             self._do(lambda entry=offer.entry: self._estimate_one(entry))  # type: ignore[misc]  # bound at once
         self._do(self._look_around)
 
+    def look_now(self) -> ShelfStatus:
+        """Looks at the disk and at other programs' folders, on this thread: for who has no window. OSError."""
+        self._look_at_disk()
+        self._look_around()
+        return self._status
+
     def remember(self, names: frozenset[str]) -> None:
         """The models of all conversations (`ModelSource`), to be listed too, also where their drive is away."""
         if names != self._remembered:
             self._remembered = names
             self._do(self._look_around)
 
-    def get(self, key: str) -> None:
-        """Fetches a model of the catalogue, or goes on with it."""
+    def get(self, key: str, *, load: bool = True) -> None:
+        """Fetches a model of the catalogue, or goes on with it.
+
+        The first one to arrive is chosen; without `load` it is not loaded then.
+        """
         entry = self._status.offer(key).entry
+        self._load = load
         self._do(lambda: self._get(entry))
 
     def pause(self, key: str) -> None:
@@ -256,8 +267,9 @@ class Shelf:
             except Exception:  # the thread lives on; the log has it
                 log.exception("the shelf failed")
                 self._tell(ShelfFailed(ErrorInfo(N_("That did not work by a fault of Inglenook. Its log says more."))))
-        with suppress(OSError):
-            self._bin.empty()
+        if self._bin.holds:  # not what a window has put there, which may yet bring it back
+            with suppress(OSError):
+                self._bin.empty()
 
     def _with_download(self, key: str, act: Callable[[str], None]) -> None:
         entry = self._status.offer(key).entry
@@ -345,8 +357,10 @@ class Shelf:
 
     def _arrived(self, entry: Entry, status: DownloadStatus) -> None:
         use = entry.format is Format.GGUF and self._models.answering("") == DEMO
-        if use:
+        if use and self._load:
             self._models.use_file(status.paths[0])
+        elif use:
+            self._settings.set(MODEL_FILE, str(status.paths[0].absolute()))
         self._change_offer(entry.key, download=None)
         self._look_at_disk()
         self._look_around()
