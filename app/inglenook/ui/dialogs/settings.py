@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
-from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtCore import QObject, Qt, QTimer, Signal
 from PySide6.QtGui import QFocusEvent, QIcon, QWheelEvent
 from PySide6.QtWidgets import (
     QCheckBox,
@@ -43,10 +43,14 @@ class Editor:
         self.show = show
 
 
+class _News(QObject):
+    """Brings news of the writing thread into the dialog's. Apart from the dialog, which may be gone when they come."""
+
+    written = Signal(object)  # OSError or None
+
+
 class SettingsDialog(QDialog):
     """Shows `declarations`; a change applies at once, and a row that differs from its default can be put back."""
-
-    _written = Signal(object)  # OSError or None: brings the news of the writing thread into this one
 
     def __init__(
         self, settings: Settings, declarations: Sequence[Setting[Any]], theme: Theme, parent: QWidget | None = None
@@ -62,8 +66,9 @@ class SettingsDialog(QDialog):
         self._problem.setProperty("role", "error")
         self._problem.setWordWrap(True)
         self._problem.hide()
-        self._written.connect(self._show_written)
-        self.destroyed.connect(settings.subscribe_writes(self._written.emit))
+        news = _News()
+        news.written.connect(self._show_written)
+        self.destroyed.connect(settings.subscribe_writes(lambda failure: news.written.emit(failure)))
         page = QWidget()
         column = QVBoxLayout(page)
         column.setContentsMargins(SPACE.xl, SPACE.l, SPACE.xl, SPACE.l)
