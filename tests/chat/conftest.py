@@ -13,9 +13,10 @@ from tests.chat.support import Bench, Listener, MakeBench
 from inglenook.chat.ahead import WorkAhead
 from inglenook.chat.service import ChatService
 from inglenook.chat.turn import Limits
-from inglenook.core.inference import InferenceService, ModelSource
+from inglenook.core.inference import InferenceService, ModelInfo, ModelSource, ModelSpec
 from inglenook.core.settings import Settings
 from inglenook.core.tools import Tool
+from inglenook.engine.client import EngineClient
 from inglenook.store.repository import SqliteStore
 
 TODAY = datetime.date(2026, 11, 22)
@@ -56,6 +57,19 @@ def replay() -> Replay:
 @pytest.fixture
 def chosen() -> Chosen:
     return Chosen()
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineClient]:
+    folder = tmp_path_factory.mktemp("e")
+    client = EngineClient(folder / "run", folder / "logs")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def info(client: EngineClient, demo_gguf: Path) -> ModelInfo:
+    return client.model_info(ModelSpec(str(demo_gguf)))
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -13,9 +13,11 @@ from inglenook.chat.rows import Rows
 from inglenook.chat.service import ChatService
 from inglenook.chat.turn import Limits
 from inglenook.core.conversation import Tree
+from inglenook.core.events import EngineEvent, Finished, StopReason, Tokens
 from inglenook.core.inference import InferenceService, ModelSource
 from inglenook.core.settings import Settings
 from inglenook.core.tools import Tool
+from inglenook.harmony.parse import Parser
 from inglenook.store.repository import SqliteStore
 
 E = TypeVar("E")
@@ -103,3 +105,16 @@ class MakeBench(Protocol):
     def __call__(
         self, inference: InferenceService, model: ModelSource, tools: Sequence[Tool] = (), limits: Limits = ...
     ) -> Bench: ...
+
+
+def parsed(events: Iterable[EngineEvent], parser: Parser) -> StopReason:
+    """Has `parser` read a whole generation; returns why that ended."""
+    for event in events:
+        if isinstance(event, Tokens):
+            for token, piece in zip(event.ids, event.pieces, strict=True):
+                parser.feed(token, piece)
+        elif isinstance(event, Finished):
+            assert event.error is None, event.error
+            parser.finish()
+            return event.reason
+    raise AssertionError("a generation ended without Finished")

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jsonschema
-import pytest
+from tests.chat.support import parsed
 
-from inglenook.core.events import Finished, StopReason, Tokens
-from inglenook.core.inference import GenerateRequest, ModelInfo, ModelSpec, Sampling
+from inglenook.core.events import StopReason
+from inglenook.core.inference import GenerateRequest, ModelInfo, Sampling
 from inglenook.core.messages import ToolCallPart, user
 from inglenook.core.prompt import Prompt, ToolSpec
 from inglenook.engine.client import EngineClient
@@ -58,33 +56,12 @@ QUESTIONS = (
 )
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineClient]:
-    folder = tmp_path_factory.mktemp("e")
-    client = EngineClient(folder / "run", folder / "logs")
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="module")
-def info(client: EngineClient, demo_gguf: Path) -> ModelInfo:
-    return client.model_info(ModelSpec(str(demo_gguf)))
-
-
 def ask(client: EngineClient, info: ModelInfo, question: str, seed: int, *, held: bool) -> tuple[Parser, StopReason]:
     segments = render(Prompt((user(question),), tools=TOOLS), info.vocabulary)
     constraint = calls_constraint(TOOLS) if held else None
     request = GenerateRequest(info.spec, segments, Sampling(1.0, seed=seed), constraint=constraint)
     parser = Parser(dict(info.specials), recipients(TOOLS))
-    for event in client.generate(request):
-        if isinstance(event, Tokens):
-            for token, piece in zip(event.ids, event.pieces, strict=True):
-                parser.feed(token, piece)
-        elif isinstance(event, Finished):
-            assert event.error is None, event.error
-            parser.finish()
-            return parser, event.reason
-    raise AssertionError
+    return parser, parsed(client.generate(request), parser)
 
 
 def is_valid(call: ToolCallPart) -> bool:

@@ -8,25 +8,18 @@ from pathlib import Path
 
 import pytest
 from tests.chat.support import Bench, MakeBench
+from tests.model_service import model_service
 
 from inglenook.chat.events import AnswerWaiting, Waiting
 from inglenook.core.conversation import MessageState
 from inglenook.core.inference import DEMO
-from inglenook.core.paths import Paths
-from inglenook.core.settings import Settings
-from inglenook.engine.client import EngineClient
 from inglenook.library.service import ModelService
 
 
 @pytest.fixture
 def models(tmp_path: Path) -> Iterator[ModelService]:
-    paths = Paths(*(tmp_path / "home" / name for name in ("data", "config", "cache", "logs", "run")))
-    paths.create()
-    engine = EngineClient(paths.runtime, paths.logs)
-    made = ModelService(engine, Settings(paths.settings), paths)
-    yield made
-    made.close()
-    engine.close()
+    with model_service(tmp_path / "home") as models:
+        yield models
 
 
 @pytest.fixture

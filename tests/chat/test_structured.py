@@ -9,15 +9,14 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from tests.chat.support import parsed
 
-from inglenook.core.events import Finished, StopReason, Tokens
-from inglenook.core.inference import GenerateRequest, ModelInfo, ModelSpec, Sampling
+from inglenook.core.events import StopReason
+from inglenook.core.inference import GenerateRequest, ModelInfo, Sampling
 from inglenook.core.messages import ReasoningPart, TextPart, user
 from inglenook.core.prompt import Prompt
 from inglenook.engine.client import EngineClient
@@ -53,19 +52,6 @@ SCHEMAS: dict[str, Any] = {
 QUESTIONS = ("Hello!", "What is 12 + 30?", "List three colours.", "Who are you?")
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineClient]:
-    folder = tmp_path_factory.mktemp("e")
-    client = EngineClient(folder / "run", folder / "logs")
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="module")
-def info(client: EngineClient, demo_gguf: Path) -> ModelInfo:
-    return client.model_info(ModelSpec(str(demo_gguf)))
-
-
 def ask(
     client: EngineClient, info: ModelInfo, schema: Any, *, question: str, seed: int, held: bool = True, limit: int = 0
 ):
@@ -75,15 +61,7 @@ def ask(
     constraint = structured.constraint if held else None
     request = GenerateRequest(info.spec, segments, Sampling(1.0, seed=seed), limit, constraint=constraint)
     parser = Parser(dict(info.specials))
-    for event in client.generate(request):
-        if isinstance(event, Tokens):
-            for token, piece in zip(event.ids, event.pieces, strict=True):
-                parser.feed(token, piece)
-        elif isinstance(event, Finished):
-            assert event.error is None, event.error
-            parser.finish()
-            return parser, event.reason
-    raise AssertionError
+    return parser, parsed(client.generate(request), parser)
 
 
 def test_answers_validate(client: EngineClient, info: ModelInfo) -> None:

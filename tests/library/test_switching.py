@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 from tests.engine import random_model
 from tests.library.test_service import Heard
+from tests.model_service import model_service
 
 from inglenook.core.errors import UserError
 from inglenook.core.inference import DEMO, Cancelled
-from inglenook.core.paths import Paths
-from inglenook.core.settings import MODEL_FILE, Settings
-from inglenook.engine.client import EngineClient
+from inglenook.core.settings import MODEL_FILE
 from inglenook.library.events import ModelState, ModelStatus
 from inglenook.library.service import ModelService
 
@@ -30,13 +29,8 @@ def files(tmp_path_factory: pytest.TempPathFactory, demo_gguf: Path) -> tuple[Pa
 
 @pytest.fixture
 def models(tmp_path: Path) -> Iterator[ModelService]:
-    paths = Paths(*(tmp_path / name for name in ("data", "config", "cache", "logs", "run")))
-    paths.create()
-    engine = EngineClient(paths.runtime, paths.logs)
-    made = ModelService(engine, Settings(paths.settings), paths)
-    yield made
-    made.close()
-    engine.close()
+    with model_service(tmp_path) as models:
+        yield models
 
 
 @pytest.fixture

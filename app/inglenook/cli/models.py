@@ -115,16 +115,7 @@ def _catalogue(shelf: Shelf, *, as_json: bool) -> int:
 
 def _fit(offer: Offer) -> str:
     """Whether it fits the memory of this computer, and why not."""
-    plan, refusal = offer.fit.plan, offer.fit.refusal
-    if plan is None:
-        return refusal.text() if refusal is not None else tr(N_("unknown"))
-    if plan.paged and plan.warning is not None:
-        return plan.warning.text()
-    return tr(
-        N_("Fits: takes about {size} and sees {tokens} tokens at once."),
-        size=gigabytes(plan.total),
-        tokens=f"{plan.choice.n_ctx:,}",
-    )
+    return offer.fit.text() or tr(N_("unknown"))
 
 
 def _as_json(model: _Model) -> dict[str, Any]:

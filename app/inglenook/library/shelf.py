@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from inglenook.core.errors import ErrorInfo, UserError
+from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
 from inglenook.core.inference import DEMO
 from inglenook.core.memory import Plan
@@ -44,6 +45,17 @@ class Fit:
 
     plan: Plan | None = None
     refusal: ErrorInfo | None = None
+
+    def text(self) -> str:
+        """In words; empty while it is not known."""
+        if self.refusal is not None:
+            return self.refusal.text()
+        if self.plan is None:
+            return ""
+        if self.plan.paged and self.plan.warning is not None:
+            return self.plan.warning.text()
+        size, tokens = gigabytes(self.plan.total), f"{self.plan.choice.n_ctx:,}"
+        return tr(N_("Fits: takes about {size} and sees {tokens} tokens at once."), size=size, tokens=tokens)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,18 +48,7 @@ def progress(status: DownloadStatus) -> str:
 
 def fit(found: Fit) -> str:
     """Whether a model fits the memory of this computer, and why not."""
-    if found.refusal is not None:
-        return found.refusal.text()
-    if found.plan is None:
-        return tr(N_("Looking at this computer…"))
-    plan = found.plan
-    if plan.paged and plan.warning is not None:
-        return plan.warning.text()
-    return tr(
-        N_("Fits: takes about {size} and sees {tokens} tokens at once."),
-        size=gigabytes(plan.total),
-        tokens=f"{plan.choice.n_ctx:,}",
-    )
+    return found.text() or tr(N_("Looking at this computer…"))
 
 
 def device(found: Fit, layers: int) -> str:
