@@ -72,6 +72,28 @@ def test_markdown_leaves_math_alone(source: str, shown: str) -> None:
     assert all(run.math or run.formula for run in runs)
 
 
+@pytest.mark.parametrize(
+    ("source", "formulas"),
+    [
+        ("so $x$ and $n + 1$, thus $x_1 * y_2 * z$.", ["x", "n + 1", "x₁ ∗ y₂ ∗ z"]),
+        ("($O(n)$)", ["O(n)"]),
+        ("$-1$ to $100$", ["−1", "100"]),
+        ("it costs $5 and $10, or 5$ to 10$", []),
+        ("between $5-$10; US$5 (A$7)", []),
+        ("echo $HOME/$USER and $PATH", []),
+        ("we paid $20 (about 18 euros, with the tip) and got 5$.", []),
+        (r"\$x$ and $$", []),
+        ("`$x$`", []),
+        ("$ x $", []),
+        ("$x\n\n$", []),
+    ],
+)
+def test_single_dollars_are_math_only_where_they_look_like_it(source: str, formulas: list[str]) -> None:
+    runs = inline_runs(source)
+    found = "".join(run.text if run.math or run.formula else "|" for run in runs)
+    assert [text for text in found.split("|") if text] == formulas
+
+
 @settings(max_examples=500, deadline=None)
 @given(st.text(alphabet=st.sampled_from("ab *_`~[]()!<>\\$&;:/#\n\u202e漢"), max_size=60))
 def test_any_text_gives_runs(text: str) -> None:

@@ -105,6 +105,7 @@ def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False}).enable("strikethrough")
     parser.disable(["html_inline"])
     parser.inline.ruler.before("escape", "math", _math)
+    parser.inline.ruler.before("escape", "dollar_math", _dollar_math)
     parser.inline.ruler.before("autolink", "br", _br)
     setattr(parser, "validateLink", lambda _url: True)  # noqa: B010 - `safe_href` decides instead: no raw source is shown
     return parser
@@ -122,6 +123,25 @@ def _math(state: StateInline, silent: bool) -> bool:
     if not silent:
         state.push("math_inline", "math", 0).content = state.src[state.pos + 2 : end].strip()
     state.pos = end + 2
+    return True
+
+
+_DOLLARS = re.compile(r"\$(?![\s$])([^$]{0,300}?[^\s$\\])\$(?![\w$])")
+_FORMULA = re.compile(r"[\\^_=<>+|!()]|^-?[\d.,]+$|^-?\d*[^\W\d_]$")
+_PROSE = re.compile(r"(?<![\\\w])[^\W\d_]{3,}[\s,;:]+[^\W\d_]{3,}|\n\s*\n")
+
+
+def _dollar_math(state: StateInline, silent: bool) -> bool:
+    """`$ … $`, which are as often prices or variables of a shell: only what is no prose and looks like a formula."""
+    found = _DOLLARS.match(state.src, state.pos, state.posMax)
+    before = state.src[state.pos - 1 : state.pos]
+    if not found or before.isalnum() or before in ("$", "_"):
+        return False
+    if _PROSE.search(found[1]) or not _FORMULA.search(found[1]):
+        return False
+    if not silent:
+        state.push("math_inline", "math", 0).content = found[1]
+    state.pos = found.end()
     return True
 
 
