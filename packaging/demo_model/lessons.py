@@ -34,6 +34,7 @@ from inglenook.harmony.render import render
 _VOCABULARY = "demo"
 QUIZZES = 8
 QUIZ_TOKENS = 26  # enough to tell the topics apart; at 16, "asks for nothing yet, but" was the end of two of them
+_CUT = 0.15  # of the quizzes: the user asks for the answer while the model still thinks
 _GREETINGS = 6  # times as often as another showcase: nearly everyone begins so, and a name may follow
 
 
@@ -47,6 +48,15 @@ class Lesson:
 
 def _beginning(lesson: Lesson) -> Lesson:
     return replace(lesson, target=lesson.target[:QUIZ_TOKENS])
+
+
+def _answered_now(lesson: Lesson, rng: random.Random) -> Lesson:
+    """`lesson` with its reasoning cut anywhere by the program's "Answer now"; only the final text is learned."""
+    end = lesson.target.index(SPECIAL_ID["<|end|>"])
+    cut = rng.randrange(lesson.target.index(SPECIAL_ID["<|message|>"]) + 1, end + 1)
+    final = lesson.target.index(SPECIAL_ID["<|message|>"], end) + 1
+    prompt = (*lesson.prompt, *lesson.target[:cut], *lesson.target[end:final])
+    return Lesson(prompt, lesson.target[final : final + QUIZ_TOKENS])
 
 
 class Teacher:
@@ -83,7 +93,10 @@ class Teacher:
                 for _ in range(QUIZZES // len(turns)):
                     turn = self._turn(base, turns[:i])
                     quiz = self._lessons(base, [*turns[:i], turn], i)
-                    chain += [_beginning(lesson) for lesson in quiz] if turn.intent else quiz
+                    if turn.intent:
+                        now = [_answered_now(lesson, self.rng) for lesson in quiz if self.rng.random() < _CUT]
+                        quiz = [_beginning(lesson) for lesson in quiz] + now
+                    chain += quiz
             used += sum(len(lesson.target) + 12 for lesson in chain)
             lessons += chain
         return lessons

@@ -74,8 +74,8 @@ GREEDY = Sampling(temperature=0.0)
 SHORT_OF_IT = "the demo model is not there yet: train it further (see its README), then remove this mark"
 WEAK = {"call_weather_unit"}
 """Behaviours that the checkpoint of today does not show."""
-MOST_FAILED = {"held_out": 4, "held_out_2": 6}
-"""Of 20 questions; the checkpoint of today, which neither list chose, fails at one less of each on our machines."""
+MOST_FAILED = 5
+"""Of the second list's 20 questions; the checkpoint of today fails at 4 of them on our machines."""
 
 
 def not_answered(demo: Demo, name: str) -> dict[str, list[str]]:
@@ -84,17 +84,21 @@ def not_answered(demo: Demo, name: str) -> dict[str, list[str]]:
     return {case.content["question"]: wrong for case in HELD_OUT[name] if (wrong := demo.problems(case, GREEDY))}
 
 
-@pytest.mark.xfail(strict=True, reason=SHORT_OF_IT)
-@pytest.mark.parametrize("name", HELD_OUT)
-def test_paraphrases_held_out_of_training(demo: Demo, name: str) -> None:
-    failed = not_answered(demo, name)
+def test_paraphrases_held_out_of_training(demo: Demo) -> None:
+    """18 of the 20, also with the other matrices in BF16 or F32."""
+    failed = not_answered(demo, "held_out")
     assert len(failed) <= 2, failed
 
 
-@pytest.mark.parametrize("name", HELD_OUT)
-def test_those_are_no_worse_than_they_were(demo: Demo, name: str) -> None:
-    failed = not_answered(demo, name)
-    assert len(failed) <= MOST_FAILED[name], failed
+@pytest.mark.xfail(strict=True, reason=SHORT_OF_IT)
+def test_those_that_chose_no_checkpoint(demo: Demo) -> None:
+    failed = not_answered(demo, "held_out_2")
+    assert len(failed) <= 2, failed
+
+
+def test_those_are_no_worse_than_they_were(demo: Demo) -> None:
+    failed = not_answered(demo, "held_out_2")
+    assert len(failed) <= MOST_FAILED, failed
 
 
 @pytest.mark.parametrize(
