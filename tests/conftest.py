@@ -19,6 +19,9 @@ hypothesis.settings.register_profile("inglenook", deadline=None, derandomize="IN
 hypothesis.settings.load_profile("inglenook")
 
 
+# No test, and no program that one starts, touches the keyring of whoever runs them.
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
+
 # A shell that starts us in the background has us ignore Ctrl-C, and so would all programs that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -37,10 +37,12 @@ from inglenook.core.settings import (
 )
 from inglenook.engine import machine
 from inglenook.engine.client import EngineClient, describe
+from inglenook.library.access_token import AccessToken
 from inglenook.library.catalogue import ENTRIES, Entry
 from inglenook.library.downloads import Downloads
 from inglenook.library.found import places
 from inglenook.library.hub import HUB, Hub
+from inglenook.library.moved import Moved
 from inglenook.library.network import Network
 from inglenook.library.service import ModelService
 from inglenook.library.shelf import Shelf
@@ -105,7 +107,7 @@ class Services:
     @cached_property
     def models(self) -> ModelService:
         """The chosen model."""
-        models = ModelService(self.inference, self.settings, self.paths, self._model)
+        models = ModelService(self.inference, self.settings, self.paths, self._model, self._moved)
         models.subscribe(long_jobs.of_model(self.awake))
         return models
 
@@ -116,11 +118,16 @@ class Services:
         return Network(traffic, lambda: self.settings.get(ALLOW_NETWORK))
 
     @cached_property
+    def token(self) -> AccessToken:
+        """The user's access token for the Hub."""
+        return AccessToken(self.settings)
+
+    @cached_property
     def shelf(self) -> Shelf:
         """Models to get, and those that are here."""
 
         def hub() -> Hub:
-            return Hub(self.network, self.settings.get(HUB_ADDRESS) or HUB)
+            return Hub(self.network, self.settings.get(HUB_ADDRESS) or HUB, self.token.get())
 
         downloads = Downloads(self.paths.models, hub)
         downloads.subscribe(long_jobs.of_downloads(self.awake))
@@ -133,7 +140,13 @@ class Services:
             self._estimate,
             lambda: places(Path.home(), os.environ, sys.platform),
             self._entries,
+            self._moved,
         )
+
+    @cached_property
+    def _moved(self) -> Moved:
+        """Where models are that people moved."""
+        return Moved(self.paths.models)
 
     def _estimate(self, entry: Entry) -> Plan:
         """How a model of the catalogue would be loaded here. Raises `UserError` where there is not enough memory."""
@@ -185,4 +198,5 @@ def run_window(services: Services) -> int:
     except UserError as error:
         return refuse(error.info)
     services.shelf.start()
-    return run(chat, services.models, services.shelf, services.settings, services.paths, services.store.notices)
+    parts = (chat, services.models, services.shelf, services.token, services.settings, services.paths)
+    return run(*parts, services.store.notices)

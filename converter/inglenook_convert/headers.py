@@ -188,13 +188,14 @@ def shown(value: object) -> str:
 # -- GGUF --
 
 
-def check_gguf(path: Path) -> GgufSummary:
+def check_gguf(path: Path, size: int | None = None) -> GgufSummary:
     """Reads the header of a GGUF file and checks all its counts, lengths and offsets against the file's size.
 
+    Where `path` has only the beginning of a file, `size` is that of the whole; a header that goes on then is cut off.
     Any architecture is accepted: the caller looks at `summary.architecture`. Raises `HeaderError` for a file that is
     missing, empty, not GGUF, of another version, cut off or inconsistent.
     """
-    size = file_size(path)
+    size = max(file_size(path), size or 0)
     try:
         with path.open("rb") as file:
             return _Gguf(path, file, size).summary()

@@ -15,6 +15,7 @@ import pytest
 from tests.library.hub import COMMIT, REPOSITORY, Fault, LoopbackHub
 
 from inglenook.core.settings import ALLOW_NETWORK, HUB_ADDRESS, MODEL_FILE
+from inglenook.library.bin import Bin, Deleted
 from inglenook.library.catalogue import ENTRIES
 
 from .conftest import COMMAND, Program
@@ -254,8 +255,18 @@ def test_remove(user: User) -> None:
     user.run("use", "demo")
     done = user.run("remove", KEY)
     assert (done.returncode, done.stdout) == (0, "")
-    assert list(user.listed()) == ["demo"]
-    assert not [file for file in user.models.rglob("*") if file.is_file()]
+    assert "inglenook models restore" in done.stderr
+    assert not user.file.exists()
+    done = user.run("restore")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{user.file}\n", "gpt-oss-20b is back.\n")
+    assert user.file.read_bytes() == user.gguf.read_bytes()
+    user.run("remove", KEY)
+    done = user.run("empty-bin")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "more room" in done.stderr
+    assert "nothing to bring back" in user.fails(1, "restore")
+    left = [file.name for file in user.models.rglob("*") if file.is_file()]
+    assert set(left) <= {".moved.json", ".moved.lock"}
 
 
 def test_remove_of_what_is_not_ours(user: User) -> None:
@@ -270,11 +281,13 @@ def test_remove_of_what_is_not_ours(user: User) -> None:
 
 def test_what_a_window_deleted_can_still_be_brought_back(user: User) -> None:
     """A look from the command line leaves alone what an open window holds for its Undo."""
-    aside = user.models / ".deleted" / "0"
-    aside.parent.mkdir(parents=True)
-    shutil.copy(user.gguf, aside)
-    user.run("catalogue")
-    assert aside.exists()
+    user.put()
+    window = Bin(user.models)
+    window.put(Deleted(KEY, (user.file,)))
+    for command in ("catalogue", "empty-bin"):
+        assert user.run(command).returncode == 0
+    assert window.restore() is not None
+    assert user.file.read_bytes() == user.gguf.read_bytes()
 
 
 def test_arguments(program: Program) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from inglenook.core import settings as s
+from inglenook.core.locks import try_lock
 from inglenook.core.settings import Setting, Settings
 
 
@@ -70,3 +72,98 @@ def test_a_failed_write_is_told_and_the_value_stays(tmp_path: Path) -> None:
     settings.set(s.TEXT_SIZE, 125)
     settings.flush()
     assert Settings(tmp_path / "config" / "settings.json").get(s.TEXT_SIZE) == 125
+
+
+class TestTwoPrograms:
+    """Two windows, or a window and a command, with one file."""
+
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        return tmp_path / "settings.json"
+
+    def test_the_newer_choice_wins_and_the_rest_is_left_alone(self, file: Path) -> None:
+        """`inglenook models use X` while a window is open: the window's next change leaves that choice."""
+        window, command = Settings(file), Settings(file)
+        window.set(s.MODEL_FILE, "/old.gguf")
+        window.flush()
+        command.set(s.MODEL_FILE, "/new.gguf")
+        command.flush()
+        window.set(s.TEXT_SIZE, 150)
+        window.flush()
+        assert json.loads(file.read_text()) == {"model_file": "/new.gguf", "text_size": 150}
+        assert window.get(s.MODEL_FILE) == "/new.gguf"
+        window.set(s.MODEL_FILE, "/newest.gguf")
+        window.flush()
+        command.set(s.THEME, "dark")
+        command.flush()
+        assert json.loads(file.read_text())["model_file"] == "/newest.gguf"
+
+    def test_a_change_elsewhere_is_told_and_our_own_is_not(self, file: Path) -> None:
+        window, command = Settings(file), Settings(file)
+        heard: list[Setting[object]] = []
+        window.subscribe_elsewhere(heard.append)
+        command.set(s.MODEL_FILE, "/new.gguf")
+        command.flush()
+        window.look()
+        window.flush()
+        assert heard == [s.MODEL_FILE]
+        assert window.get(s.MODEL_FILE) == "/new.gguf"
+        window.set(s.TEXT_SIZE, 150)
+        window.look()
+        window.flush()
+        assert heard == [s.MODEL_FILE]
+
+    def test_what_was_taken_back_elsewhere_is_taken_back_here(self, file: Path) -> None:
+        file.write_text('{"theme": "dark"}')
+        window = Settings(file)
+        file.write_text("{}")
+        window.look()
+        window.flush()
+        assert window.get(s.THEME) == s.THEME.default
+
+    def test_a_damaged_or_missing_file_takes_nothing_away(self, file: Path) -> None:
+        window = Settings(file)
+        window.set(s.THEME, "dark")
+        window.flush()
+        for spoil in (lambda: file.write_text("{"), file.unlink):
+            spoil()
+            window.look()
+            window.flush()
+            assert window.get(s.THEME) == "dark"
+            window.set(s.TEXT_SIZE, 150 if window.get(s.TEXT_SIZE) != 150 else 125)
+            window.flush()
+            assert json.loads(file.read_text())["theme"] == "dark"
+
+    def test_what_could_not_be_written_is_not_lost_to_another_programs_value(self, file: Path) -> None:
+        folder = file.parent / "config"
+        folder.write_text("in the way")
+        window = Settings(folder / "settings.json")
+        window.set(s.THEME, "dark")
+        with pytest.raises(OSError, match="config"):
+            window.flush()
+        folder.unlink()
+        command = Settings(folder / "settings.json")
+        command.set(s.THEME, "light")
+        command.flush()
+        window.set(s.TEXT_SIZE, 125)
+        window.flush()
+        assert json.loads((folder / "settings.json").read_text()) == {"theme": "dark", "text_size": 125}
+
+    def test_a_stopped_program_holds_nobody_up(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(s, "_LOCK_SECONDS", 0.05)
+        descriptor = os.open(file.with_suffix(".lock"), os.O_RDWR | os.O_CREAT)
+        assert try_lock(descriptor)
+        settings = Settings(file)
+        settings.set(s.TEXT_SIZE, 150)
+        settings.flush()
+        os.close(descriptor)
+        assert Settings(file).get(s.TEXT_SIZE) == 150
+
+    def test_many_at_once_lose_nothing(self, file: Path) -> None:
+        programs = [Settings(file) for _ in range(4)]
+        wanted = {s.TEXT_SIZE: 150, s.THEME: "dark", s.TEMPERATURE: 0.5, s.MODEL_FILE: "/m"}
+        for program, (setting, value) in zip(programs, wanted.items(), strict=True):
+            program.set(setting, value)
+        for program in programs:
+            program.flush()
+        assert json.loads(file.read_text()) == {setting.key: value for setting, value in wanted.items()}

@@ -162,7 +162,9 @@ def run(services: Services, scenario: Callable[[Hands], Iterator[Condition]]) ->
     timer.timeout.connect(tick)
     timer.start(15)
     try:
-        return ui_app.run(services.chat, services.models, services.shelf, services.settings, services.paths)
+        return ui_app.run(
+            services.chat, services.models, services.shelf, services.token, services.settings, services.paths
+        )
     finally:
         services.close()
 

@@ -177,7 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 one["lfs"] = {"sha256": self.hub.digest(name), "size": len(data), "pointerSize": 135}
             siblings.append(one)
-        body = json.dumps({"id": REPOSITORY, "sha": COMMIT, "siblings": siblings}).encode()
+        listing = {"id": REPOSITORY, "sha": COMMIT, "siblings": siblings, "cardData": {"license": "apache-2.0"}}
+        body = json.dumps(listing).encode()
         self._answer(200, {"Content-Type": "application/json"}, body)
 
     def _resolve(self, path: str, fault: Fault) -> None:

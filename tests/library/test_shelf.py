@@ -29,11 +29,13 @@ from inglenook.library.shelf import (
     Arrived,
     Offer,
     Removed,
+    Restored,
     Shelf,
     ShelfEvent,
     ShelfFailed,
     ShelfStatus,
     TrafficRead,
+    Transferred,
 )
 from inglenook.library.traffic import Traffic
 
@@ -270,7 +272,7 @@ def test_a_chosen_file_that_is_gone_is_told(start: Start, tmp_path: Path) -> Non
     program.settings.set(MODEL_FILE, str(tmp_path / "stick" / "m.gguf"))
     (model,) = program.looked().here
     assert model.problem is not None
-    assert "another drive" in model.problem.text()
+    assert "On a drive that is not connected" in model.problem.text()
     assert program.shelf.status().chosen == str(model.path)
 
 
@@ -324,4 +326,163 @@ def test_models_that_chats_remember_are_listed_and_one_whose_drive_is_away_says_
     assert found[here].problem is None
     problem = found[away].problem
     assert problem is not None
-    assert "on another drive" in problem.text()
+    assert "On a drive that is not connected" in problem.text()
+
+
+def test_the_first_model_from_a_stick_is_used_and_its_download_is_given_up(
+    start: Start, hub: LoopbackHub, entry: Entry, tmp_path: Path, data: bytes
+) -> None:
+    hub.always = SLOW
+    program = start()
+    program.shelf.get(entry.key)
+    program.offer(lambda o: o.download is not None and o.download.done > 100_000)
+    program.shelf.pause(entry.key)
+    program.state(State.PAUSED)
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    (stick / "some name.gguf").write_bytes(data)
+    program.shelf.import_model(stick)
+    told = program.until(Transferred)
+    assert told.used
+    assert told.status.published == entry.files[0].name
+    path = told.status.path
+    assert path is not None
+    assert program.models.calls == [("use_file", path)]
+    offer = program.offer(lambda o: o.download is None and o.path == path)
+    assert offer.path == program.folder / REPOSITORY / entry.files[0].name
+    assert program.shelf.status().transfer is None
+    assert not [p for p in program.folder.rglob("*") if p.suffix in (".part", ".json")]
+
+
+def test_a_moved_model_is_still_ours_still_chosen_and_known_to_its_chats(
+    start: Start, tmp_path: Path, data: bytes
+) -> None:
+    program = start()
+    drive = tmp_path / "drive"
+    drive.mkdir()
+    old = program.folder / "Imported" / "m.gguf"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(data)
+    (model,) = program.looked().here
+    program.settings.set(MODEL_FILE, str(old))
+    program.shelf.remember(frozenset({str(old)}))
+    program.shelf.move(model, drive)
+    told = program.until(Transferred)
+    assert told.used
+    assert program.models.calls == [("use_file", drive / "m.gguf")]
+    program.settings.set(MODEL_FILE, str(drive / "m.gguf"))  # as the real use_file does
+    (there,) = program.looked().here
+    assert (there.owner, there.path, there.title) == (OWN, drive / "m.gguf", "m")
+    drive.rename(tmp_path / "pulled")
+    (away,) = program.looked().here
+    assert away.problem is not None
+    assert "drive that is not connected" in away.problem.text()
+    assert (away.owner, away.path) == (OWN, drive / "m.gguf")
+    (tmp_path / "pulled").rename(drive)
+    program.settings.set(MODEL_FILE, "")
+    program.shelf.remember(frozenset())
+    before = len(program.heard)
+    program.shelf.delete(there)
+    program.until(Removed, after=before)
+    assert not there.path.exists()
+    assert program.shelf.status().here == ()
+    program.shelf.undo_delete()
+    assert program.until(Restored, after=before).path == there.path
+    assert program.shelf.status().here == (there,)
+    program.shelf.close()
+    assert start().looked().here == (there,)
+
+
+def test_another_programs_model_is_copied_and_not_moved_or_deleted(start: Start, tmp_path: Path, data: bytes) -> None:
+    theirs = tmp_path / "theirs" / "m.gguf"
+    theirs.parent.mkdir()
+    theirs.write_bytes(data + b"x")
+    program = start([Place("LM Studio", theirs.parent)])
+    (model,) = program.looked().here
+    (tmp_path / "elsewhere").mkdir()
+    program.shelf.move(model, tmp_path / "elsewhere")
+    assert "LM Studio" in program.until(ShelfFailed).error.text()
+    before = len(program.heard)
+    program.shelf.delete(replace(model, owner=OWN))  # whatever somebody says of it
+    assert "another program" in program.until(ShelfFailed, after=before).error.text()
+    program.shelf.import_model(theirs)
+    program.until(Transferred)
+    assert {one.owner for one in program.shelf.status().here} == {OWN, "LM Studio"}
+    assert theirs.exists()
+
+
+def test_what_cannot_be_copied_is_shown_until_it_is_dismissed(start: Start, tmp_path: Path) -> None:
+    program = start()
+    program.shelf.import_model(tmp_path / "no.gguf")
+    status = program.until(ShelfStatus, lambda s: s.transfer is not None and s.transfer.error is not None)
+    assert status.transfer is not None
+    assert "is not there" in status.transfer.text()
+    before = len(program.heard)
+    program.shelf.cancel_transfer()
+    program.until(ShelfStatus, lambda s: s.transfer is None, before)
+
+
+def test_a_second_window_does_not_empty_the_bin_of_the_first(start: Start, data: bytes) -> None:
+    first = start()
+    path = first.folder / "m.gguf"
+    path.parent.mkdir()
+    path.write_bytes(data)
+    (model,) = first.looked().here
+    first.shelf.delete(model)
+    first.until(Removed)
+    second = start()
+    second.shelf.start()
+    second.looked()
+    second.shelf.undo_delete()
+    assert "nothing to bring back" in second.until(ShelfFailed).error.text()
+    first.shelf.undo_delete()
+    first.until(Restored)
+    assert path.read_bytes() == data
+
+
+def test_what_the_folder_takes(start: Start, data: bytes) -> None:
+    program = start()
+    folder = program.folder / "a"
+    folder.mkdir(parents=True)
+    for name in ("kept.gguf", "deleted.gguf"):
+        (folder / name).write_bytes(data)
+    (folder / "x.gguf.part").write_bytes(bytes(1000))
+    (folder / "y.gguf.wrong").write_bytes(bytes(500))
+    model = next(one for one in program.looked().here if one.title == "deleted")
+    program.shelf.delete(model)
+    program.until(Removed)
+    usage = program.looked().usage
+    assert (usage.binned, usage.unfinished) == (len(data), 1500)
+    assert 2 * len(data) + 1500 <= usage.own < 2 * len(data) + 5000
+
+
+def test_a_choice_of_another_program_is_seen(start: Start, tmp_path: Path) -> None:
+    program = start()
+    program.settings.flush()
+    command = Settings(tmp_path / "settings.json")
+    command.set(MODEL_FILE, "/models/x.gguf")
+    command.flush()
+    program.shelf.refresh()
+    program.until(ShelfStatus, lambda s: s.chosen == "/models/x.gguf")
+
+
+def test_a_model_on_a_drive_that_will_not_come_back_can_be_forgotten(start: Start, tmp_path: Path, data: bytes) -> None:
+    program = start()
+    drive = tmp_path / "drive"
+    drive.mkdir()
+    file = program.folder / "m.gguf"
+    file.parent.mkdir()
+    file.write_bytes(data)
+    (model,) = program.looked().here
+    program.shelf.move(model, drive)
+    program.until(Transferred)
+    drive.rename(tmp_path / "pulled")
+    (away,) = program.looked().here
+    program.shelf.delete(away)
+    program.until(Removed)
+    assert program.shelf.status().here == ()
+    program.shelf.undo_delete()
+    program.until(Restored)
+    assert program.shelf.status().here == (away,)
+    (tmp_path / "pulled").rename(drive)
+    assert program.looked().here[0].problem is None

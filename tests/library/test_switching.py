@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import shutil
 import threading
 from collections.abc import Iterator
@@ -13,10 +14,16 @@ from tests.library.test_service import Heard
 from tests.model_service import model_service
 
 from inglenook.core.errors import UserError
+from inglenook.core.events import Finished
 from inglenook.core.inference import DEMO, Cancelled
-from inglenook.core.settings import MODEL_FILE
+from inglenook.core.settings import MODEL_FILE, Settings
+from inglenook.library.downloads import Downloads
 from inglenook.library.events import ModelState, ModelStatus
+from inglenook.library.found import Found
+from inglenook.library.moved import Kept, Moved
 from inglenook.library.service import ModelService
+from inglenook.library.shelf import OWN, Shelf, ShelfFailed, Transferred
+from inglenook.library.traffic import Traffic
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +141,62 @@ def test_a_model_for_this_run_answers_every_conversation(
     models._only = files[0]
     assert models.answering(DEMO) == str(files[0])
     assert models.spec(lambda: False, DEMO).path == str(files[0])
+
+
+def test_a_chat_finds_its_model_where_it_was_moved_to(
+    models: ModelService, heard: Heard, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Moved by another program, even: what is said to a chat follows the move."""
+    here = Path(shutil.copy(files[0], tmp_path / "here.gguf"))
+    there = tmp_path / "there.gguf"
+    old = str(here)
+    assert models.spec(lambda: False, old).path == old
+    here.rename(there)
+    Moved(tmp_path / "data" / "models").note(here, Kept("here", (str(there),), 1))
+    assert models.spec(lambda: False, old).path == str(there)
+    assert models.status().name == models.answering(old) == str(there)
+    known = models.known(old)
+    assert known is not None
+    assert known.path == str(there)
+
+
+def test_a_choice_of_another_program_is_told_and_changes_nothing_that_is_in_use(
+    models: ModelService, heard: Heard, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """`inglenook models use` while a window is open: what is loaded stays; new chats begin with the new choice."""
+    file = models._settings.file
+    command = Settings(file)
+    command.set(MODEL_FILE, str(files[0]))
+    command.flush()
+    models._settings.look()
+    models._settings.flush()
+    assert [status.name for status in heard.statuses] == [DEMO]
+    assert models.status().state is ModelState.READY
+    assert models.answering("") == str(files[0])
+
+
+def test_the_model_in_use_may_be_moved(models: ModelService, heard: Heard, demo_gguf: Path, tmp_path: Path) -> None:
+    """What the engine has open stays readable until it stands at its new place; the choice goes along."""
+    folder, there = tmp_path / "data" / "models", tmp_path / "there"
+    folder.mkdir()
+    there.mkdir()
+    here = Path(shutil.copy(demo_gguf, folder / "m.gguf"))
+    models.spec(lambda: False, str(here))
+    settings = models._settings
+    settings.set(MODEL_FILE, str(here))
+    shelf = Shelf(
+        models, Downloads(folder, None), Traffic(tmp_path / "t"), settings, folder, None, list,  # type: ignore[arg-type]
+        moved=models._moved,
+    )  # fmt: skip
+    ended: queue.SimpleQueue[object] = queue.SimpleQueue()
+    shelf.subscribe(lambda event: ended.put(event) if isinstance(event, Transferred | ShelfFailed) else None)
+    shelf.move(Found(here, OWN, "m", 1, (here,)), there)
+    event = ended.get(timeout=60)
+    assert isinstance(event, Transferred)
+    assert event.used
+    assert models.spec(lambda: False, str(here)).path == str(there / "m.gguf")
+    assert settings.get(MODEL_FILE) == str(there / "m.gguf")
+    events = list(models._inference.load(models.spec(lambda: False)))
+    assert isinstance(events[-1], Finished)
+    assert events[-1].error is None
+    shelf.close()

@@ -1,4 +1,4 @@
-"""The tests that kill programs in the middle of an answer, hundreds of times instead of a few."""
+"""The tests that kill programs in the middle of an answer or of a copy, hundreds of times instead of a few."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[2]
 KILLS = 150
 
 
-@pytest.mark.parametrize("tests", ["tests/store/test_writer.py", "tests/chat/test_kill.py"])
+@pytest.mark.parametrize(
+    "tests", ["tests/store/test_writer.py", "tests/chat/test_kill.py", "tests/library/test_transfer_kills.py"]
+)
 def test_hundreds_of_kills(tests: str) -> None:
     environment = {**os.environ, "INGLENOOK_KILLS": str(KILLS)}
     command = [sys.executable, "-m", "pytest", "-q", "-k", "kill", "-o", "timeout=3600", tests]

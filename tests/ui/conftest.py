@@ -18,6 +18,7 @@ from tests.ui.shelf import MemoryShelf
 
 from inglenook.core.paths import Paths
 from inglenook.core.settings import Settings
+from inglenook.library.access_token import AccessToken
 from inglenook.ui.theme import Theme
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def window(
     """The window, shown, with its first conversation open."""
     from inglenook.ui.main_window import MainWindow
 
-    made = MainWindow(chats, models, shelf, settings, paths, theme)
+    made = MainWindow(chats, models, shelf, AccessToken(settings), settings, paths, theme)
     qtbot.addWidget(made)
     made.show()
     made.activateWindow()

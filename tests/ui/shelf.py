@@ -39,6 +39,9 @@ class MemoryShelf:
     def get(self, key: str) -> None:
         self.calls.append(("get", key))
 
+    def find(self, text: str) -> None:
+        self.calls.append(("find", text))
+
     def pause(self, key: str) -> None:
         self.calls.append(("pause", key))
 
@@ -50,6 +53,15 @@ class MemoryShelf:
 
     def undo_delete(self) -> None:
         self.calls.append(("undo_delete",))
+
+    def import_model(self, source: Path) -> None:
+        self.calls.append(("import_model", source))
+
+    def move(self, model: Found, folder: Path) -> None:
+        self.calls.append(("move", model, folder))
+
+    def cancel_transfer(self) -> None:
+        self.calls.append(("cancel_transfer",))
 
     def convert(self, source: Path, base: Path | None = None) -> None:
         self.calls.append(("convert", source, base))

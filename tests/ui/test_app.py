@@ -15,6 +15,7 @@ import sys, threading
 from pathlib import Path
 from inglenook.core.paths import Paths
 from inglenook.core.settings import Settings
+from inglenook.library.access_token import AccessToken
 from inglenook.ui.app import run
 from PySide6.QtCore import QTimer
 from tests.ui.doubles import MemoryChats, MemoryModels
@@ -25,8 +26,10 @@ paths = Paths(*(base / name for name in ("data", "config", "cache", "logs", "run
 paths.create()
 chats = MemoryChats()
 QTimer.singleShot(0, lambda: print("running", flush=True))
-code = run(chats, MemoryModels(), MemoryShelf(), Settings(paths.settings), paths)
-lazy = [name for name in ("pygments", "markdown_it", "httpx", "inglenook.ui.dialogs.models") if name in sys.modules]
+settings = Settings(paths.settings)
+code = run(chats, MemoryModels(), MemoryShelf(), AccessToken(settings), settings, paths)
+late = ("pygments", "markdown_it", "httpx", "keyring", "inglenook.ui.dialogs.models")
+lazy = [name for name in late if name in sys.modules]
 print("ended", code, len(chats.listeners), lazy, threading.active_count(), flush=True)
 """
 

@@ -24,6 +24,7 @@ from inglenook.core.paths import Paths
 from inglenook.core.settings import TEMPERATURE, Settings
 from inglenook.core.tools import Tool
 from inglenook.engine.client import EngineClient
+from inglenook.library.access_token import AccessToken
 from inglenook.store.repository import SqliteStore
 from inglenook.ui.main_window import MainWindow
 from inglenook.ui.theme import Theme
@@ -96,7 +97,7 @@ def desk(
     def open_(tools: tuple[Tool, ...]) -> tuple[MainWindow, ChatService, SqliteStore]:
         store = SqliteStore(tmp_path / "c.sqlite3")
         service = ChatService(store, engine, DemoModel(demo_gguf), settings, tools=tools)
-        window = MainWindow(service, MemoryModels(), MemoryShelf(), settings, paths, theme)
+        window = MainWindow(service, MemoryModels(), MemoryShelf(), AccessToken(settings), settings, paths, theme)
         qtbot.addWidget(window)
         window.show()
         window.activateWindow()

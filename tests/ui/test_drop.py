@@ -21,6 +21,7 @@ from tests.ui.test_model_desk import press, texts, toast
 from inglenook.core.errors import ErrorInfo
 from inglenook.core.paths import Paths
 from inglenook.core.settings import Settings
+from inglenook.library.access_token import AccessToken
 from inglenook.library.catalogue import Format
 from inglenook.library.conversions import CONVERTED, ConversionStatus, Stage
 from inglenook.library.demo import demo_checkpoint
@@ -239,7 +240,7 @@ def real(
     network = Network(traffic, lambda: False)
     downloads = Downloads(paths.models, lambda: Hub(network, "http://127.0.0.1:1"))
     shelf = Shelf(models, downloads, traffic, settings, paths.models, estimate, list)  # type: ignore[arg-type]
-    made = MainWindow(chats, models, shelf, settings, paths, theme)
+    made = MainWindow(chats, models, shelf, AccessToken(settings), settings, paths, theme)
     qtbot.addWidget(made)
     made.show()
     made.bridge.flush()

@@ -33,6 +33,7 @@ from inglenook.core.events import Channel
 from inglenook.core.messages import Effort
 from inglenook.core.paths import Paths
 from inglenook.core.settings import Settings
+from inglenook.library.access_token import AccessToken
 from inglenook.library.events import ModelState, ModelStatus
 from inglenook.ui import main_window as module
 from inglenook.ui.main_window import MainWindow
@@ -73,7 +74,7 @@ class TestStart:
     ) -> None:
         chats.add("Old", 3)
         newest = chats.add("New", 1, draft="half a thou")
-        window = MainWindow(chats, models, shelf, settings, paths, theme)
+        window = MainWindow(chats, models, shelf, AccessToken(settings), settings, paths, theme)
         qtbot.addWidget(window)
         QTest.keyClicks(window.composer.field, "x")  # before anything could be read
         settle(window)
@@ -96,7 +97,7 @@ class TestStart:
         window.resize(700, 500)
         window.actions_.sidebar.trigger()
         window.close()
-        again = MainWindow(chats, models, shelf, settings, paths, theme)
+        again = MainWindow(chats, models, shelf, AccessToken(settings), settings, paths, theme)
         qtbot.addWidget(again)
         again.show()
         assert (again.width(), again.height()) == (700, 500)

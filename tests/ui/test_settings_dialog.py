@@ -23,6 +23,7 @@ from PySide6.QtWidgets import (
 from pytestqt.qtbot import QtBot
 
 from inglenook.core.settings import ALL, INSTRUCTIONS, TEXT_SIZE, THEME, Setting, Settings
+from inglenook.library.access_token import AccessToken
 from inglenook.ui.dialogs.settings import SettingsDialog
 from inglenook.ui.theme import Theme
 from inglenook.ui.widgets.segments import Segments
@@ -34,7 +35,7 @@ EVERY: tuple[Setting[Any], ...] = (*ALL, MANY, LINE)
 
 @pytest.fixture
 def dialog(qtbot: QtBot, settings: Settings, theme: Theme) -> SettingsDialog:
-    made = SettingsDialog(settings, EVERY, theme)
+    made = SettingsDialog(settings, EVERY, theme, AccessToken(settings))
     qtbot.addWidget(made)
     made.show()
     made.activateWindow()
@@ -90,12 +91,12 @@ def test_each_row_applies_at_once_and_can_be_put_back(
 def test_each_row_shows_what_is_set_and_what_it_means(
     qtbot: QtBot, settings: Settings, theme: Theme, setting: Setting[Any]
 ) -> None:
-    first = SettingsDialog(settings, EVERY, theme)
+    first = SettingsDialog(settings, EVERY, theme, AccessToken(settings))
     qtbot.addWidget(first)
     first.show()
     value = change(first.editor(setting))
     qtbot.waitUntil(lambda: settings.get(setting) == value)
-    again = SettingsDialog(settings, EVERY, theme)
+    again = SettingsDialog(settings, EVERY, theme, AccessToken(settings))
     qtbot.addWidget(again)
     match editor := again.editor(setting):
         case Segments():
@@ -148,7 +149,7 @@ def test_scrolling_the_page_changes_no_number(dialog: SettingsDialog, settings: 
 def test_a_disk_that_refuses_is_told(qtbot: QtBot, theme: Theme, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     settings = Settings(tmp_path / "file" / "settings.json")  # below a file there can be no folder
-    dialog = SettingsDialog(settings, EVERY, theme)
+    dialog = SettingsDialog(settings, EVERY, theme, AccessToken(settings))
     qtbot.addWidget(dialog)
     dialog.show()
     change(dialog.editor(TEXT_SIZE))

@@ -16,7 +16,7 @@ from inglenook.core.i18n import N_, tr
 from inglenook.library.catalogue import Format
 from inglenook.library.downloads import DownloadStatus, State
 from inglenook.library.progress import Step
-from inglenook.library.shelf import Arrived, ShelfEvent, ShelfFailed, ShelfStatus
+from inglenook.library.shelf import Arrived, Offered, ShelfEvent, ShelfFailed, ShelfStatus
 
 if TYPE_CHECKING:
     from inglenook.library.shelf import Shelf
@@ -50,8 +50,10 @@ class Events:
 
 
 def get(services: Services, name: str) -> int:
-    """Fetches a model of the catalogue, or goes on with it; prints where it is. Ctrl-C pauses."""
-    shelf, key = services.shelf, name.lower()
+    """Fetches a model of the catalogue or at an address, or goes on with it; prints where it is. Ctrl-C pauses."""
+    shelf = services.shelf
+    known = any(offer.entry.key == name for offer in shelf.status().offers)
+    key = _found(services, name) if "/" in name and not known else name if known else name.lower()
     try:
         entry = shelf.status().offer(key).entry
     except KeyError:
@@ -76,6 +78,22 @@ def get(services: Services, name: str) -> int:
         print(one_line(text), file=sys.stderr)
     write(sys.stdout, harmless(str(path)) + "\n")
     return 0
+
+
+def _found(services: Services, address: str) -> str:
+    """The key of the one model at an address."""
+    line = StatusLine(sys.stderr)
+    with Events(services.shelf) as events:
+        services.shelf.find(address)
+        line.show(tr(N_("Asking the server of models...")))
+        try:
+            keys = next(event.keys for event in events if isinstance(event, Offered))
+        finally:
+            line.clear()
+    if len(keys) > 1:
+        text = N_("There are {count} models at {address}. Name one of them: {names}")
+        raise BadInputError(text, count=len(keys), address=address, names=", ".join(keys))
+    return keys[0]
 
 
 def _follow(events: Events, key: str, line: _Line) -> Arrived:
@@ -146,7 +164,7 @@ def _words(status: DownloadStatus) -> str:
         return tr(N_("{amount}, connecting..."), amount=amount)
     words = [amount, tr(N_("{rate} a second"), rate=gigabytes(round(status.rate)))]
     if status.seconds_left is not None:
-        words.append(tr(N_("{time} left"), time=_time(status.seconds_left)))
+        words.append(tr(N_("{time} left"), time=time_left(status.seconds_left)))
     return ", ".join(words)
 
 
@@ -156,7 +174,7 @@ def _amount(status: DownloadStatus) -> str:
     return tr(N_("{percent}%: {done} of {total}"), **values)
 
 
-def _time(seconds: float) -> str:
+def time_left(seconds: float) -> str:
     """Hours, minutes and seconds as clocks show them."""
     whole = round(seconds)
     clock = f"{whole // 60 % 60:02}:{whole % 60:02}"

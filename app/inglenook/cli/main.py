@@ -152,13 +152,23 @@ def _add_models(models: argparse.ArgumentParser) -> None:
     catalogue = what.add_parser("catalogue", help=tr(N_("the models to get, and what they take of this computer")))
     catalogue.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help=json_help)
     named = tr(N_("a name that `inglenook models` lists"))
+    offered = tr(N_("a name of the catalogue, or OWNER/NAME[/FILE] of a repository"))
     for verb, about, name in (
-        ("get", N_("fetch a model, or go on with it; Ctrl-C pauses"), tr(N_("a name of the catalogue"))),
+        ("get", N_("fetch a model, or go on with it; Ctrl-C pauses"), offered),
         ("use", N_("choose the model for questions to come"), tr(N_("such a name, demo, or a GGUF file"))),
         ("verify", N_("compare the files of a model with their published sha256"), named),
         ("remove", N_("delete a model that Inglenook fetched or made"), named),
     ):
         what.add_parser(verb, help=tr(about)).add_argument("name", metavar="NAME", help=name)
+    token = what.add_parser("token", help=tr(N_("keep an access token, for models that ask for a login")))
+    token.add_argument("--remove", action="store_true", help=tr(N_("forget it")))
+    bring = what.add_parser("import", help=tr(N_("copy a model into Inglenook's own folder, and check what it is")))
+    bring.add_argument("path", metavar="PATH", help=tr(N_("a GGUF file, or a folder or drive with one")))
+    move = what.add_parser("move", help=tr(N_("move a model to another folder or drive, and check the copy")))
+    move.add_argument("name", metavar="NAME", help=named)
+    move.add_argument("folder", metavar="FOLDER", help=tr(N_("where it is to be")))
+    what.add_parser("restore", help=tr(N_("bring back the model that was removed last")))
+    what.add_parser("empty-bin", help=tr(N_("really remove what was removed, to make room")))
 
 
 def _temperature(text: str) -> float:

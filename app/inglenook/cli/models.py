@@ -25,6 +25,7 @@ from inglenook.library.catalogue import Entry, Format
 from inglenook.library.found import Found
 from inglenook.library.jobs import target_of
 from inglenook.library.shelf import OWN, Offer, Removed, ShelfStatus
+from inglenook.library.usage import disk_use
 
 if TYPE_CHECKING:
     from inglenook.library.shelf import Shelf
@@ -53,6 +54,14 @@ def run(services: Services, arguments: argparse.Namespace) -> int:
         return get(services, name)
     if what == "remove":
         return _remove(services.shelf, name)
+    if what == "token":
+        from inglenook.cli import token
+
+        return token.run(services, arguments)
+    if what in ("import", "move", "restore", "empty-bin"):
+        from inglenook.cli import moving  # it needs this file
+
+        return moving.run(services, arguments)
     return _list(services.shelf, as_json=arguments.json)
 
 
@@ -60,13 +69,17 @@ def run(services: Services, arguments: argparse.Namespace) -> int:
 
 
 def _list(shelf: Shelf, *, as_json: bool) -> int:
-    status = _looked(shelf)
+    status = looked(shelf)
     models = _models(status)
     if as_json:
         report = {
             "models": [_as_json(model) for model in models],
             "folder": str(status.folder),
             "free_bytes": status.free if status.free >= 0 else None,
+            "bytes": sum(model.found.size for model in models),
+            "folder_bytes": status.usage.own,
+            "bin_bytes": status.usage.binned,
+            "unfinished_bytes": status.usage.unfinished,
         }
         write(sys.stdout, json.dumps(report, indent=2) + "\n")
         return 0
@@ -81,6 +94,7 @@ def _list(shelf: Shelf, *, as_json: bool) -> int:
         lines.append(f"{mark} {one_line(model.name):{width}}  {size:>9}  {found.owner or '-':12}  {where}")
         if found.problem is not None:
             lines.append(f"  {'':{width}}  {'':>9}  {one_line(found.problem.text())}")
+    lines.append(one_line(disk_use(status)))
     write(sys.stdout, harmless("\n".join(lines)) + "\n")
     return 0
 
@@ -152,7 +166,8 @@ def _offer_as_json(offer: Offer) -> dict[str, Any]:
     }
 
 
-def _looked(shelf: Shelf) -> ShelfStatus:
+def looked(shelf: Shelf) -> ShelfStatus:
+    """What is here, after looking."""
     try:
         return shelf.look_now()
     except OSError as error:
@@ -188,7 +203,7 @@ def _find(status: ShelfStatus, name: str) -> _Model | None:
     return next(iter(matching or [model for model in models if model.name != DEMO and model.found.path == path]), None)
 
 
-def _named(status: ShelfStatus, name: str) -> _Model:
+def named(status: ShelfStatus, name: str) -> _Model:
     """As `_find`; an error where there is none."""
     model = _find(status, name)
     if model is not None:
@@ -202,11 +217,11 @@ def _named(status: ShelfStatus, name: str) -> _Model:
 
 
 def _use(services: Services, name: str) -> int:
-    status = _looked(services.shelf)
+    status = looked(services.shelf)
     model = _find(status, name)
     if model is None and not any(offer.entry.key == name.lower() for offer in status.offers):
         model = _from_file(Path(name))
-    model = model or _named(status, name)
+    model = model or named(status, name)
     if model.found.problem is not None:
         raise BadInputError.of(model.found.problem)
     if model.entry is not None and model.entry.format is Format.SAFETENSORS:
@@ -219,7 +234,7 @@ def _use(services: Services, name: str) -> int:
         text = N_("The settings could not be written: {reason}. Check the disk of {folder} and its permissions.")
         folder = services.paths.settings.parent
         raise UserError(text, reason=error.strerror or error, folder=folder) from error
-    notice = tr(N_("{title} is used from now on; a window that is open goes on with its own."), title=model.found.title)
+    notice = tr(N_("{title} is used from now on; a chat that is open goes on with its own."), title=model.found.title)
     print(one_line(notice), file=sys.stderr)
     return 0
 
@@ -244,8 +259,8 @@ def _from_file(file: Path) -> _Model:
 
 
 def _verify(shelf: Shelf, name: str) -> int:
-    status = _looked(shelf)
-    model = _named(status, name)
+    status = looked(shelf)
+    model = named(status, name)
     pinned = list(_pins(status, model))
     if not any(digest for _, digest in pinned):
         text = N_("No sha256 is known for {title}: it is not a file of the catalogue.")
@@ -307,17 +322,23 @@ def _unreadable(file: Path, error: OSError) -> UserError:
 
 
 def _remove(shelf: Shelf, name: str) -> int:
-    model = _named(_looked(shelf), name)
+    model = named(looked(shelf), name)
     if model.name == DEMO:
         raise UserError(N_("The demo model is a part of the program and stays."))
     if model.found.owner != OWN:  # the window says the same of a file that the user chose somewhere
         text = N_("{title} belongs to another program. Delete it there, and it is gone here too.")
         raise UserError(text, title=model.found.title)
     with Events(shelf) as events:
-        shelf.delete(model.found)
+        shelf.delete(model.found, keep=True)
         for event in events:
             if isinstance(event, Removed):
                 break
-    text = tr(N_("{title} is gone: {size} more room."), title=model.found.title, size=gigabytes(model.found.size))
-    print(one_line(text), file=sys.stderr)
+    if not model.found.files:
+        print(one_line(tr(N_("{title} is no longer listed."), title=model.found.title)), file=sys.stderr)
+        return 0
+    text = N_(
+        "{title} is in the bin for a day, and takes its {size} there. Bring it back: inglenook models restore. "
+        "Make room now: inglenook models empty-bin"
+    )
+    print(one_line(tr(text, title=model.found.title, size=gigabytes(model.found.size))), file=sys.stderr)
     return 0

@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # so that --help is quick
     from inglenook.core.inference import InferenceService
     from inglenook.core.paths import Paths
     from inglenook.core.settings import Settings
+    from inglenook.library.access_token import AccessToken
     from inglenook.library.network import Network
     from inglenook.library.service import ModelService
     from inglenook.library.shelf import Shelf
@@ -42,6 +43,11 @@ class Services(Protocol):
     @property
     def network(self) -> Network:
         """The way out, with its switch."""
+        ...
+
+    @property
+    def token(self) -> AccessToken:
+        """The user's access token for the Hub."""
         ...
 
     @property

@@ -7,16 +7,20 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from inglenook.core.i18n import N_
+from inglenook.core.locks import try_lock
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T", str, bool, int, float)
+
+_LOCK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +142,8 @@ HUB_ADDRESS = Setting(
     "hub_address", NETWORK, N_("Mirror"), "",
     N_("Where models come from, instead of https://huggingface.co. Files are checked in any case."),
 )  # fmt: skip
+# Not the token, which is in the system's keyring; only whether one is there.
+HAS_TOKEN = Setting("has_token", NETWORK, N_("Access token"), False)
 
 ALL: tuple[Setting[Any], ...] = (
     THEME,
@@ -164,7 +170,9 @@ ALL: tuple[Setting[Any], ...] = (
 class Settings:
     """The values, kept in a JSON file that is replaced atomically. Unknown keys in the file are kept as they are.
 
-    A thread of its own writes, so that the caller (a window) never waits for the disk.
+    A thread of its own writes, so that the caller (a window) never waits for the disk. Other windows and commands write
+    the file too: before each write it is read again, under a lock, and only what was changed here is changed there. So
+    of two choices the later one holds.
     """
 
     def __init__(self, file: Path) -> None:
@@ -172,14 +180,20 @@ class Settings:
         self._listeners: list[Callable[[Setting[Any]], None]] = []
         self._write_listeners: list[Callable[[OSError | None], None]] = []
         self._values: dict[str, Any] = {}
+        self._elsewhere_listeners: list[Callable[[Setting[Any]], None]] = []
         self._changed = threading.Condition()
-        self._unwritten = False
+        self._unwritten: set[str] = set()  # keys
+        self._unsaved: set[str] = set()  # keys that could not be written; the next write takes them along
+        self._look = False  # at what others have written
         self._writer: threading.Thread | None = None
         self._failure: OSError | None = None
-        with contextlib.suppress(OSError, ValueError):
-            loaded = json.loads(file.read_text("utf-8"))
-            if isinstance(loaded, dict):
-                self._values = loaded
+        with contextlib.suppress(OSError):
+            self._values = _read(file) or {}
+
+    @property
+    def file(self) -> Path:
+        """Where they are kept."""
+        return self._file
 
     def get(self, setting: Setting[T]) -> T:
         """The value, or the default where the file has none or an invalid one."""
@@ -195,16 +209,24 @@ class Settings:
             if self._values.get(setting.key, setting.default) == value:
                 return
             self._values[setting.key] = value
-            self._unwritten = True
-            if self._writer is None:
-                self._writer = threading.Thread(target=self._write_changes, name="settings")
-                self._writer.start()
+            self._unwritten.add(setting.key)
+            self._wake()
         for listener in tuple(self._listeners):
             listener(setting)
 
     def subscribe(self, listener: Callable[[Setting[Any]], None]) -> None:
         """Calls `listener` with the setting after each change, on the thread that changed it."""
         self._listeners.append(listener)
+
+    def subscribe_elsewhere(self, listener: Callable[[Setting[Any]], None]) -> None:
+        """Calls `listener` with each setting that another window or command changed, on the writing thread."""
+        self._elsewhere_listeners.append(listener)
+
+    def look(self) -> None:
+        """Takes over, soon, what other windows and commands have written."""
+        with self._changed:
+            self._look = True
+            self._wake()
 
     def subscribe_writes(self, listener: Callable[[OSError | None], None]) -> Callable[[], None]:
         """Calls `listener` after each write with its failure or None, on the writing thread; returns what ends it."""
@@ -220,30 +242,92 @@ class Settings:
         if failure is not None:
             raise failure
 
+    def _wake(self) -> None:
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._write_changes, name="settings")
+            self._writer.start()
+
     def _write_changes(self) -> None:
         """The writer: lives as long as there is something to write. The program waits for it before it exits."""
         while True:
             with self._changed:
-                if not self._unwritten:
+                if not self._unwritten and not self._look:
                     self._writer = None
                     self._changed.notify_all()
                     return
-                self._unwritten = False
-                values = json.dumps(self._values, ensure_ascii=False, indent=2)
+                keys, self._unwritten, self._look = self._unwritten, set(), False
+                if keys:
+                    keys, self._unsaved = keys | self._unsaved, set()
+            if not keys:
+                with contextlib.suppress(OSError):
+                    self._take_over(_read(self._file))
+                continue
             self._failure = None
             try:
-                self._write(values)
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                with _locked(self._file.with_suffix(".lock")):
+                    self._take_over(_read(self._file), keys)
+                    with self._changed:
+                        values = json.dumps(self._values, ensure_ascii=False, indent=2)
+                    self._write(values)
             except OSError as error:
+                with self._changed:
+                    self._unsaved |= keys
                 self._failure = error
                 log.warning("the settings could not be written: %s", error)
             for listener in tuple(self._write_listeners):
                 listener(self._failure)
 
+    def _take_over(self, found: dict[str, Any] | None, keys: Collection[str] = ()) -> None:
+        """Values of the file that others have written take the place of ours, but for `keys` and what is not written.
+
+        A file that is damaged or gone has none.
+        """
+        if found is None:
+            return
+        with self._changed:
+            kept = self._unwritten | self._unsaved | frozenset(keys)
+            before = self._values
+            ours = {key: value for key, value in before.items() if key in kept}
+            self._values = {**found, **ours}
+            changed = [
+                setting
+                for setting in (*ALL, MODEL_FILE)
+                if before.get(setting.key, setting.default) != self._values.get(setting.key, setting.default)
+            ]
+        for setting in changed:
+            for listener in tuple(self._elsewhere_listeners):
+                listener(setting)
+
     def _write(self, text: str) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._file.with_suffix(".tmp")
         with temporary.open("w", encoding="utf-8") as f:
             f.write(text)
             f.flush()
             os.fsync(f.fileno())
         temporary.replace(self._file)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """What the file says; None if it is not there, or damaged. OSError."""
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Between programs, each for the time of one small write.
+
+    A folder whose files cannot be locked, or a program that was stopped in the middle, holds nobody up for long.
+    """
+    descriptor, until = os.open(file, os.O_RDWR | os.O_CREAT, 0o600), time.monotonic() + _LOCK_SECONDS
+    try:
+        with contextlib.suppress(OSError):
+            while not try_lock(descriptor) and time.monotonic() < until:
+                time.sleep(0.01)
+        yield
+    finally:
+        os.close(descriptor)

@@ -47,7 +47,7 @@ def check_answer(response: httpx.Response, name: str) -> None:
         raise UserError(
             N_(
                 "{host} does not give out {name} (HTTP {status}). If the model needs an agreement or a login, "
-                "accept it on the Hub's page and enter your access token; then try again."
+                "accept it on the Hub's page and enter your access token in the settings; then try again."
             ),
             host=host,
             name=name,

@@ -70,7 +70,7 @@ class Downloads:
 
     def __init__(self, models: Path, hub: Callable[[], Hub], retry: Retry | None = None) -> None:
         self._models = models
-        self._hub = hub
+        self.hub = hub
         self._retry = retry
         self._folder = JobFolder(models / ".downloads")
         self._lock = threading.RLock()
@@ -211,7 +211,7 @@ class Downloads:
 
     def _fetch_all(self, job: Job, control: Control) -> None:
         done = 0
-        hub = self._hub()
+        hub = self.hub()
         for file in job.files:
             target = target_of(self._models, file)
             while True:

@@ -104,6 +104,14 @@ def look(where: list[Place]) -> list[Found]:
     return found
 
 
+def examine(path: Path) -> Found | None:
+    """The model of which that file is a part; None where it is no gpt-oss model. `Found.problem` says what is wrong."""
+    part = _PART.fullmatch(path.name)
+    if part is not None and int(part["number"]) != 1:
+        path = path.with_name(f"{part['stem']}-00001-of-{part['count']}.gguf")
+    return _examine(path, "", path.stem)
+
+
 # -- the places --
 
 

@@ -31,6 +31,7 @@ MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _DIGEST = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
+_LICENCE = re.compile(r"[\w.+-]{1,40}", re.ASCII)
 _MAX_LISTING = 16 << 20  # bytes
 
 
@@ -50,11 +51,12 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A repository at one commit."""
+    """A repository at one commit. `licence` is what its card says, "" if that says nothing."""
 
     repository: str
     commit: str
     files: tuple[RemoteFile, ...]
+    licence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,4 +223,7 @@ def _listing(repository: str, found: dict[str, object]) -> Listing:
         if not isinstance(size, int) or not _DIGEST.fullmatch(digest):
             raise ValueError
         files.append(RemoteFile(repository, commit, str(one["rfilename"]), size, digest))
-    return Listing(repository, commit, tuple(files))
+    card = found.get("cardData")
+    licence = card.get("license") if isinstance(card, dict) else None
+    is_name = isinstance(licence, str) and _LICENCE.fullmatch(licence)
+    return Listing(repository, commit, tuple(files), str(licence) if is_name else "")

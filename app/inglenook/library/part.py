@@ -117,7 +117,7 @@ class PartFile:
         os.fsync(self._descriptor)
         self._close()
         self.file.replace(self._target)
-        _sync_folder(self._target.parent)
+        sync_folder(self._target.parent)
         self._log_file.unlink(missing_ok=True)
         return True
 
@@ -200,7 +200,8 @@ def remove_part(target: Path) -> None:
         target.with_name(target.name + suffix).unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Has the names in `folder` on the disk, where the system can be asked for that. OSError."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

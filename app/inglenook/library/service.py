@@ -8,8 +8,10 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from inglenook.core.errors import ErrorInfo, UserError
 from inglenook.core.events import Finished, Loading, StopReason
@@ -24,9 +26,10 @@ from inglenook.core.inference import (
     ModelSpec,
 )
 from inglenook.core.paths import Paths
-from inglenook.core.settings import CONTEXT, GPU, MODEL_FILE, Settings
+from inglenook.core.settings import CONTEXT, GPU, MODEL_FILE, Setting, Settings
 from inglenook.library.demo import ensure_demo
 from inglenook.library.events import ModelState, ModelStatus
+from inglenook.library.moved import Moved
 
 _COMES_BACK = (ModelState.READY, ModelState.ASLEEP, ModelState.CRASHED)
 
@@ -45,14 +48,23 @@ class _Before:
 class ModelService:
     """Offers `core.inference.ModelSource` to chat, and status and choice to people.
 
-    `only` is a file for this run alone (`--model FILE`): it is not remembered.
+    `only` is a file for this run alone (`--model FILE`): it is not remembered. A model that was moved (`moved`) has
+    its new path for a name; the old one stands for it.
     """
 
-    def __init__(self, inference: InferenceService, settings: Settings, paths: Paths, only: Path | None = None) -> None:
+    def __init__(
+        self,
+        inference: InferenceService,
+        settings: Settings,
+        paths: Paths,
+        only: Path | None = None,
+        moved: Moved | None = None,
+    ) -> None:
         self._inference = inference
         self._settings = settings
         self._paths = paths
         self._only = only
+        self._moved = moved or Moved(paths.models)
         self._changed = threading.Condition()
         self._listeners: list[Callable[[ModelStatus], None]] = []
         self._status = ModelStatus(ModelState.NONE)
@@ -65,6 +77,7 @@ class ModelService:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._unsubscribe = inference.subscribe(self._on_engine)
+        settings.subscribe_elsewhere(self._on_elsewhere)
 
     # -- for people --
 
@@ -122,11 +135,13 @@ class ModelService:
 
     def chosen(self) -> str:
         """See `ModelSource.chosen`."""
-        return str(self._only.absolute()) if self._only else self._settings.get(MODEL_FILE) or DEMO
+        if self._only is not None:
+            return str(self._only.absolute())
+        return self._moved.now(self._settings.get(MODEL_FILE)) or DEMO
 
     def answering(self, name: str) -> str:
         """The name of the model that answers a conversation which remembers `name`."""
-        return self.chosen() if self._only or not name else name
+        return self.chosen() if self._only or not name else self._moved.now(name)
 
     def known(self, name: str = "") -> ModelSpec | None:
         """See `ModelSource.known`."""
@@ -139,6 +154,8 @@ class ModelService:
         self, cancelled: Callable[[], bool], name: str = "", loading: Callable[[float], None] | None = None
     ) -> ModelSpec:
         """See `ModelSource.spec`."""
+        with suppress(OSError):
+            self._moved.refresh()
         with self._changed:
             name = self.answering(name)
             switches = self._status.state is not ModelState.NONE and name != self._name
@@ -281,6 +298,13 @@ class ModelService:
             return None
 
         self._update(change, choice)
+
+    def _on_elsewhere(self, setting: Setting[Any]) -> None:
+        """Another program chose a model: what is in use stays, but it may not be what answers the next message."""
+        if setting is MODEL_FILE:
+            with self._changed:
+                for listener in tuple(self._listeners):
+                    listener(self._status)
 
     def _spec(self, file: Path) -> ModelSpec:
         return ModelSpec(str(file), self._settings.get(CONTEXT), -1 if self._settings.get(GPU) else 0)

@@ -12,17 +12,18 @@ import shutil
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from inglenook.core.errors import ErrorInfo, UserError
-from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
 from inglenook.core.inference import DEMO
 from inglenook.core.memory import Plan
 from inglenook.core.settings import ALLOW_NETWORK, HUB_ADDRESS, MODEL_FILE, Setting, Settings
+from inglenook.library.added import Added
+from inglenook.library.address import parse
 from inglenook.library.bin import Bin, Deleted
 from inglenook.library.catalogue import ENTRIES, Entry, Format
 from inglenook.library.conversions import Conversions, ConversionStatus, Stage
@@ -30,101 +31,48 @@ from inglenook.library.downloads import Downloads, DownloadStatus, State
 from inglenook.library.found import HUGGING_FACE, Found, Place, look
 from inglenook.library.hub import HUB
 from inglenook.library.jobs import Job, target_of
+from inglenook.library.listed import chosen, kept
+from inglenook.library.moved import Kept, Moved
+from inglenook.library.repository import check_remote, models_at
 from inglenook.library.service import ModelService
-from inglenook.library.traffic import Request, Traffic
+from inglenook.library.shelf_events import (
+    OWN,
+    Arrived,
+    Emptied,
+    Fit,
+    Offer,
+    Offered,
+    Removed,
+    Restored,
+    ShelfEvent,
+    ShelfFailed,
+    ShelfStatus,
+    TrafficRead,
+    Transferred,
+)
+from inglenook.library.traffic import Traffic
+from inglenook.library.transfers import Stage as TransferStage
+from inglenook.library.transfers import Transfers, TransferStatus, What
+from inglenook.library.usage import usage_of
 
 log = logging.getLogger(__name__)
 
-OWN = "Inglenook"
-"""The owner of files that this program fetched or made."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """What a model would take of this computer: a `plan`, or why it does not `fit`. Neither: not known yet."""
-
-    plan: Plan | None = None
-    refusal: ErrorInfo | None = None
-
-    def text(self) -> str:
-        """In words; empty while it is not known."""
-        if self.refusal is not None:
-            return self.refusal.text()
-        if self.plan is None:
-            return ""
-        if self.plan.paged and self.plan.warning is not None:
-            return self.plan.warning.text()
-        size, tokens = gigabytes(self.plan.total), f"{self.plan.choice.n_ctx:,}"
-        return tr(N_("Fits: takes about {size} and sees {tokens} tokens at once."), size=size, tokens=tokens)
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A model of the catalogue. `download` is None if nobody asked for it; `path` is None until it is here."""
-
-    entry: Entry
-    fit: Fit = Fit()
-    download: DownloadStatus | None = None
-    path: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ShelfStatus:
-    """All there is to show. `free` is bytes of disk where models go, or -1; `chosen` is "" for the demo.
-
-    `source` is the host that models come from.
-    """
-
-    offers: tuple[Offer, ...] = ()
-    here: tuple[Found, ...] = ()
-    free: int = -1
-    chosen: str = ""
-    looking: bool = False
-    conversion: ConversionStatus | None = None
-    folder: Path = Path()
-    source: str = ""
-
-    def offer(self, key: str) -> Offer:
-        """The offer of that key; KeyError if there is none."""
-        return {offer.entry.key: offer for offer in self.offers}[key]
-
-    @property
-    def recommended(self) -> Offer:
-        """The one to begin with."""
-        return next(offer for offer in self.offers if offer.entry.recommended)
-
-
-@dataclass(frozen=True, slots=True)
-class ShelfFailed:
-    """What was asked for could not be done."""
-
-    error: ErrorInfo
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A download is complete. `used`: the model was chosen at once, since there was only the demo."""
-
-    title: str
-    path: Path
-    used: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """A model was deleted; `undo_delete` brings it back until the next one is deleted or the program ends."""
-
-    title: str
-
-
-@dataclass(frozen=True, slots=True)
-class TrafficRead:
-    """Every request ever made, oldest first."""
-
-    requests: tuple[Request, ...]
-
-
-ShelfEvent = ShelfStatus | ShelfFailed | Arrived | Removed | TrafficRead
+__all__ = [
+    "OWN",
+    "Arrived",
+    "Emptied",
+    "Fit",
+    "Offer",
+    "Offered",
+    "Removed",
+    "Restored",
+    "Shelf",
+    "ShelfEvent",
+    "ShelfFailed",
+    "ShelfStatus",
+    "TrafficRead",
+    "Transferred",
+]
 
 
 class Shelf:
@@ -143,6 +91,7 @@ class Shelf:
         estimate: Callable[[Entry], Plan],
         places: Callable[[], list[Place]],
         entries: Sequence[Entry] = ENTRIES,
+        moved: Moved | None = None,
     ) -> None:
         self._models = models
         self._downloads = downloads
@@ -152,9 +101,15 @@ class Shelf:
         self._estimate = estimate
         self._places = places
         self._bin = Bin(folder)
+        self._moved = moved or Moved(folder)
+        self._forgotten: Kept | None = None  # a moved model that is listed no more
+        self._transfers = Transfers(folder, self._moved, lambda: tuple(self._ids.values()), self._on_transfer)
         self._conversions = Conversions(folder, self._hubs, self._on_conversion)
         self._lock = threading.RLock()
         self._listeners: list[Callable[[ShelfEvent], None]] = []
+        self._added = Added(folder)
+        self._unchecked: set[str] = set()  # keys of what an address has: their headers were not looked at yet
+        entries = (*self._added.read(), *entries)
         self._ids = {Job("", entry.remote()).id: entry for entry in entries}
         self._status = ShelfStatus(
             tuple(Offer(entry) for entry in entries),
@@ -169,14 +124,17 @@ class Shelf:
         self._closing = False  # what is queued is dropped
         self._unsubscribe = downloads.subscribe(self._on_download)
         settings.subscribe(self._on_setting)
+        settings.subscribe_elsewhere(self._on_setting)
 
     # -- for people --
 
     def start(self) -> None:
         """Goes on with downloads that are not paused; for who has only the demo, finds out what a first page says."""
-        self._do(self._bin.empty)
+        self._do(self._tidy)
+        self._do(self._transfers.recover)
         self._do(self._downloads.start)
         self._do(self._look_at_disk)
+        self._do(self._forget_added)
         if not self._settings.get(MODEL_FILE):
             self._do(self._look_around)
             self._do(lambda: self._estimate_one(self._status.recommended.entry))
@@ -184,6 +142,7 @@ class Shelf:
     def refresh(self) -> None:
         """Looks at the disk, at other programs' folders and at this machine's memory."""
         self._update(looking=True)
+        self._settings.look()
         self._do(self._look_at_disk)
         for offer in self._status.offers:
             self._do(lambda entry=offer.entry: self._estimate_one(entry))  # type: ignore[misc]  # bound at once
@@ -210,6 +169,11 @@ class Shelf:
         self._load = load
         self._do(lambda: self._get(entry))
 
+    def find(self, text: str) -> None:
+        """Asks the Hub for the models at an address (see `address.parse`); `Offered` or `ShelfFailed` follows."""
+        self._update(finding=text)
+        self._do(lambda: self._find(text))
+
     def pause(self, key: str) -> None:
         """Stops its download; what has arrived stays."""
         self._with_download(key, self._downloads.pause)
@@ -218,13 +182,34 @@ class Shelf:
         """Stops its download and removes what has arrived."""
         self._with_download(key, self._downloads.cancel)
 
-    def delete(self, model: Found) -> None:
-        """Deletes a model of our own; `Removed` follows."""
-        self._do(lambda: self._delete(model))
+    def delete(self, model: Found, *, keep: bool = False) -> None:
+        """Deletes a model of our own; `Removed` follows. With `keep` it can be brought back for a day."""
+        self._do(lambda: self._delete(model, keep))
 
     def undo_delete(self) -> None:
-        """Brings back what was deleted last."""
+        """Brings back what was deleted last; `Restored` follows."""
         self._do(self._undo_delete)
+
+    def empty_bin(self) -> None:
+        """Really removes what was deleted, save what another program can still bring back; `Emptied` follows."""
+        self._do(self._empty_bin)
+
+    def import_model(self, source: Path, *, load: bool = True) -> None:
+        """Copies the model in a file or folder into our own folder; see `ShelfStatus.transfer`. `load` as in `get`."""
+        self._load = load
+        self._do(self._transfers.recover)
+        title = next((one.title for one in self._status.here if one.path == source), "")
+        self._do(lambda: self._transfers.start_import(source, title))
+
+    def move(self, model: Found, folder: Path, *, load: bool = True) -> None:
+        """Moves a model of ours, or one that the user chose, to a folder; see `ShelfStatus.transfer`."""
+        self._load = load
+        self._do(self._transfers.recover)
+        self._do(lambda: self._move(model, folder))
+
+    def cancel_transfer(self) -> None:
+        """Ends copying or moving, or forgets one that has ended."""
+        self._do(self._transfers.cancel)
 
     def convert(self, source: Path, base: Path | None = None) -> None:
         """Makes a model of a checkpoint's or an adapter's folder; see `ShelfStatus.conversion`."""
@@ -252,6 +237,7 @@ class Shelf:
         self._unsubscribe()
         self._downloads.close()
         self._conversions.close()
+        self._transfers.close()
         self._closing = True
         if self._thread is not None:
             self._jobs.put(None)
@@ -279,15 +265,55 @@ class Shelf:
             except Exception:  # the thread lives on; the log has it
                 log.exception("the shelf failed")
                 self._tell(ShelfFailed(ErrorInfo(N_("That did not work by a fault of Inglenook. Its log says more."))))
-        if self._bin.holds:  # not what a window has put there, which may yet bring it back
-            with suppress(OSError):
-                self._bin.empty()
+        with suppress(OSError):  # the next start does it
+            self._bin.let_go()
 
     def _with_download(self, key: str, act: Callable[[str], None]) -> None:
         entry = self._status.offer(key).entry
         self._do(lambda: act(Job("", entry.remote()).id))
 
+    def _find(self, text: str) -> None:
+        try:
+            found = models_at(self._downloads.hub(), parse(text, self._settings.get(HUB_ADDRESS)))
+        finally:
+            self._update(finding="")
+        keys = []
+        for entry in found:
+            known = self._ids.setdefault(Job("", entry.remote()).id, entry)
+            keys.append(known.key)
+            if known is entry:
+                self._unchecked.add(entry.key)
+                self._offer(entry)
+        self._look_at_disk()
+        for key in keys:
+            self._estimate_one(self._status.offer(key).entry)
+        self._tell(Offered(tuple(keys)))
+
+    def _offer(self, entry: Entry) -> None:
+        """Among those to get, in place of another one of its key."""
+        with self._lock:
+            others = (offer for offer in self._status.offers if offer.entry.key != entry.key)
+            self._update(offers=(Offer(entry), *others))
+
+    def _checked(self, entry: Entry) -> Entry:
+        """One that an address has, when its header is that of a gpt-oss; kept, so that a download goes on by name."""
+        checked = check_remote(self._downloads.hub(), entry)
+        self._added.add(checked)
+        self._unchecked.discard(entry.key)
+        self._ids[Job("", entry.remote()).id] = checked
+        self._change_offer(entry.key, entry=checked)
+        self._estimate_one(checked)
+        return checked
+
+    def _forget_added(self) -> None:
+        """Those that are neither here nor on their way."""
+        coming = {status.id for status in self._downloads.statuses()}
+        here = {offer.entry.key for offer in self._status.offers if offer.path is not None}
+        self._added.keep(lambda entry: entry.key in here or Job("", entry.remote()).id in coming)
+
     def _get(self, entry: Entry) -> None:
+        if entry.key in self._unchecked:
+            entry = self._checked(entry)
         id_ = Job("", entry.remote()).id
         known = next((s for s in self._downloads.statuses() if s.id == id_), None)
         if known is not None and known.state in (State.PAUSED, State.FAILED):
@@ -295,34 +321,71 @@ class Shelf:
         else:
             self._downloads.add(tr(entry.title), entry.remote())
 
-    def _delete(self, model: Found) -> None:
-        if str(model.path) == self._settings.get(MODEL_FILE):
+    def _delete(self, model: Found, keep: bool) -> None:
+        if str(model.path) == self._moved.now(self._settings.get(MODEL_FILE)):
             raise UserError(N_("{title} is in use. Choose another model first."), title=model.title)
-        self._bin.put(Deleted(model.title, model.files))
+        ours = {one.files[0]: one for one in self._moved.models()}
+        below = [file.is_relative_to(self._folder) for file in model.files]
+        if str(model.path) not in ours and not (below and all(below)):
+            raise UserError(
+                N_("{title} belongs to another program. Delete it there, and it is gone here too."), title=model.title
+            )
+        self._forgotten = None
+        if model.files:
+            self._bin.put(Deleted(model.title, model.files, model.size), keep=keep)
+            self._bin.tidy()
+        else:  # its drive is away: nothing is deleted, it is listed no more
+            self._forgotten = ours[str(model.path)]
+        if str(model.path) in ours:
+            self._moved.drop(model.path)
         self._look_at_disk()
         self._look_around()
         self._tell(Removed(model.title))
 
     def _undo_delete(self) -> None:
-        self._bin.restore()
+        back, self._forgotten = self._forgotten, None
+        if back is None:
+            model = self._bin.restore()
+            if model is None:
+                raise UserError(N_("The bin holds nothing to bring back."))
+            back = Kept(model.title, tuple(map(str, model.files)), model.size)
+        self._moved.keep(back)
         self._look_at_disk()
         self._look_around()
+        self._tell(Restored(back.title, Path(back.files[0])))
+
+    def _tidy(self) -> None:
+        self._bin.tidy()
+
+    def _empty_bin(self) -> None:
+        self._bin.empty()
+        freed = self._bin.tidy(at_once=True)
+        self._look_at_disk()
+        self._tell(Emptied(freed))
+
+    def _move(self, model: Found, folder: Path) -> None:
+        if model.owner not in (OWN, ""):
+            text = N_("{title} belongs to {owner}, which would miss it. Copy it into Inglenook's own folder instead.")
+            raise UserError(text, title=model.title, owner=model.owner)
+        self._transfers.start_move(model, folder)
 
     # -- looking --
 
     def _look_at_disk(self) -> None:
         folder = next(f for f in (self._folder, *self._folder.parents) if f.exists())
+        usage = usage_of(self._folder, self._bin.size())
         paths = {entry.key: self._path_of(entry) for entry in self._ids.values()}
         free = shutil.disk_usage(folder).free
         with self._lock:
             offers = tuple(replace(o, path=paths[o.entry.key]) for o in self._status.offers)
-            self._update(free=free, offers=offers)
+            self._update(free=free, offers=offers, usage=usage)
 
     def _path_of(self, entry: Entry) -> Path | None:
         """The first file of a model all of whose files are here; the folder of a checkpoint."""
         targets = [target_of(self._folder, file) for file in entry.remote()]
         if not all(target.is_file() for target in targets):
-            return None
+            elsewhere = Path(self._moved.now(str(targets[0])))
+            return elsewhere if elsewhere != targets[0] and elsewhere.is_file() else None
         return targets[0] if entry.format is Format.GGUF else targets[0].parent
 
     def _estimate_one(self, entry: Entry) -> None:
@@ -333,11 +396,14 @@ class Shelf:
         self._change_offer(entry.key, fit=fit)
 
     def _look_around(self) -> None:
+        self._moved.refresh()
         titles = {path: tr(entry.title) for entry in self._ids.values() if (path := self._path_of(entry))}
         found = look([Place(OWN, self._folder), *self._places()])
         listed = {str(one.path) for one in found}
-        known = {self._settings.get(MODEL_FILE), *self._remembered} - {"", DEMO} - listed
-        found[:0] = [_chosen(Path(name)) for name in sorted(known)]
+        found += [kept(model) for model in self._moved.models() if model.files[0] not in listed]
+        listed |= {model.files[0] for model in self._moved.models()}
+        names = {self._moved.now(name) for name in {self._settings.get(MODEL_FILE), *self._remembered}}
+        found[:0] = [chosen(Path(name)) for name in sorted(names - {"", DEMO} - listed)]
         self._update(here=tuple(replace(one, title=titles.get(one.path, one.title)) for one in found), looking=False)
 
     def _hubs(self) -> list[Path]:
@@ -359,6 +425,27 @@ class Shelf:
 
         self._do(arrived)
 
+    def _on_transfer(self, status: TransferStatus | None) -> None:
+        if status is None or status.stage is not TransferStage.FINISHED:
+            self._update(transfer=status)
+            return
+        self._do(lambda: self._transferred(status))
+
+    def _transferred(self, status: TransferStatus) -> None:
+        assert status.path is not None
+        if status.entry:
+            self._downloads.cancel(Job("", self._status.offer(status.entry).entry.remote()).id)
+        source = self._settings.get(MODEL_FILE) == str(status.source)
+        used = source or (status.what is What.IMPORT and self._models.answering("") == DEMO)
+        if used and self._load:
+            self._models.use_file(status.path)
+        elif used:
+            self._settings.set(MODEL_FILE, str(status.path.absolute()))
+        self._look_at_disk()
+        self._look_around()
+        self._update(transfer=None)
+        self._tell(Transferred(status, used))
+
     def _on_download(self, status: DownloadStatus) -> None:
         entry = self._ids.get(status.id)
         if entry is None:
@@ -368,6 +455,7 @@ class Shelf:
             self._do(lambda: self._arrived(entry, status))
 
     def _arrived(self, entry: Entry, status: DownloadStatus) -> None:
+        self._moved.arrived(status.paths[0])
         use = entry.format is Format.GGUF and self._models.answering("") == DEMO
         if use and self._load:
             self._models.use_file(status.paths[0])
@@ -406,12 +494,3 @@ class Shelf:
         with self._lock:
             for listener in tuple(self._listeners):
                 listener(event)
-
-
-def _chosen(path: Path) -> Found:
-    """The file that the user chose somewhere."""
-    try:
-        return Found(path, "", path.stem, path.stat().st_size, (path,))
-    except OSError:
-        text = N_("This file is not there now. If it is on another drive, connect that; or choose another model.")
-        return Found(path, "", path.stem, problem=ErrorInfo(text))

@@ -18,7 +18,7 @@ from inglenook.core.paths import Paths, resources
 from inglenook.core.settings import Settings
 from inglenook.ui.dialogs.crash import CrashHandler
 from inglenook.ui.main_window import MainWindow
-from inglenook.ui.services import Chats, Models, Shelf
+from inglenook.ui.services import Chats, Models, Shelf, Token
 from inglenook.ui.theme import Theme
 
 
@@ -26,6 +26,7 @@ def run(
     chat: Chats,
     models: Models,
     shelf: Shelf,
+    token: Token,
     settings: Settings,
     paths: Paths,
     notices: Sequence[ErrorInfo] = (),
@@ -39,7 +40,7 @@ def run(
     theme.apply(app)
     crashes = CrashHandler(theme, app)
     crashes.install()
-    window = MainWindow(chat, models, shelf, settings, paths, theme)
+    window = MainWindow(chat, models, shelf, token, settings, paths, theme)
     window.show()
     for notice in notices:
         _box(notice, QMessageBox.Icon.Information, window).open()

@@ -16,12 +16,22 @@ from PySide6.QtCore import QObject, Qt, QTimer, Signal, Slot
 
 from inglenook.chat.events import AnswerDelta, ChatEvent
 from inglenook.library.events import ModelStatus
-from inglenook.library.shelf import Arrived, Removed, ShelfEvent, ShelfFailed, ShelfStatus, TrafficRead
+from inglenook.library.shelf import (
+    Arrived,
+    Emptied,
+    Removed,
+    Restored,
+    ShelfEvent,
+    ShelfFailed,
+    ShelfStatus,
+    TrafficRead,
+    Transferred,
+)
 from inglenook.ui.services import Chats, Models, Shelf
 
 INTERVAL = 0.033  # seconds between two emptyings
 _STATES = (ModelStatus, ShelfStatus)  # of two in a row the later one says all
-_SHELF = (ShelfStatus, ShelfFailed, Arrived, Removed, TrafficRead)
+_SHELF = (ShelfStatus, ShelfFailed, Arrived, Removed, Restored, Emptied, Transferred, TrafficRead)
 
 
 class Bridge(QObject):

@@ -46,7 +46,7 @@ from inglenook.ui.panels.header import Header
 from inglenook.ui.panels.sidebar import Sidebar
 from inglenook.ui.panels.status import StatusPanel
 from inglenook.ui.panels.transcript import TranscriptPanel
-from inglenook.ui.services import Chats, Models, Shelf
+from inglenook.ui.services import Chats, Models, Shelf, Token
 from inglenook.ui.theme import Theme
 from inglenook.ui.widgets.toast import Toast
 from inglenook.ui.window_state import WindowState
@@ -58,9 +58,17 @@ class MainWindow(QMainWindow):
     """One window of the program."""
 
     def __init__(
-        self, chats: Chats, models: Models, shelf: Shelf, settings: Settings, paths: Paths, theme: Theme
+        self,
+        chats: Chats,
+        models: Models,
+        shelf: Shelf,
+        token: Token,
+        settings: Settings,
+        paths: Paths,
+        theme: Theme,
     ) -> None:
         super().__init__()
+        self._token = token
         self._chats, self._models, self._settings, self._theme = chats, models, settings, theme
         self._state_file = paths.config / "window.json"
         self._current: str | None = None  # the conversation that the user is in
@@ -123,6 +131,7 @@ class MainWindow(QMainWindow):
         column.addWidget(self.status)
         column.addWidget(self.desk.bar)
         column.addWidget(self.desk.conversions.bar)
+        column.addWidget(self.desk.transfers.bar)
         column.addWidget(self.transcript, 1)
         column.addWidget(self.composer)
         self.composer.leave_room(self.transcript.verticalScrollBar().sizeHint().width())
@@ -318,7 +327,7 @@ class MainWindow(QMainWindow):
     def _show_settings(self) -> None:
         from inglenook.ui.dialogs.settings import SettingsDialog  # not needed for the first paint
 
-        dialog = SettingsDialog(self._settings, ALL, self._theme, self)
+        dialog = SettingsDialog(self._settings, ALL, self._theme, self._token, self)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.open()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from inglenook.core.conversation import Conversation
@@ -19,12 +20,23 @@ from inglenook.core.i18n import N_, tr
 from inglenook.core.inference import DEMO
 from inglenook.core.settings import Settings
 from inglenook.library.downloads import DownloadStatus, State
-from inglenook.library.shelf import Arrived, Removed, ShelfEvent, ShelfFailed, ShelfStatus, TrafficRead
+from inglenook.library.shelf import (
+    Arrived,
+    Offered,
+    Removed,
+    ShelfEvent,
+    ShelfFailed,
+    ShelfStatus,
+    TrafficRead,
+    Transferred,
+)
+from inglenook.library.transfers import What
 from inglenook.ui.convert_desk import ConvertDesk
 from inglenook.ui.panels.download import DownloadBar
 from inglenook.ui.panels.empty import EmptyState
 from inglenook.ui.services import Models, Shelf
 from inglenook.ui.theme import Theme
+from inglenook.ui.transfer_desk import TransferDesk
 from inglenook.ui.widgets.drop import DropTarget
 from inglenook.ui.widgets.toast import Toast
 
@@ -61,6 +73,7 @@ class ModelDesk(QObject):
         self.conversions = ConvertDesk(window, shelf)
         self.conversions.use_requested.connect(self._use)
         self.conversions.said.connect(lambda text: self._notice(text, seconds=15))
+        self.transfers = TransferDesk(window, shelf)
         card = empty.card
         card.get_requested.connect(shelf.get)
         card.pause_requested.connect(shelf.pause)
@@ -73,6 +86,9 @@ class ModelDesk(QObject):
         self.bar.row.cancel_requested.connect(lambda: self.cancel(self._key))
         empty.set_offering(self._name == DEMO)
         self.show_shelf(shelf.status())
+        application = QGuiApplication.instance()
+        if isinstance(application, QGuiApplication):
+            application.applicationStateChanged.connect(self._on_application_state)
 
     # -- what the user wants --
 
@@ -95,6 +111,7 @@ class ModelDesk(QObject):
             dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
             dialog.finished.connect(self._forget_models)
             dialog.get_requested.connect(self._shelf.get)
+            dialog.find_requested.connect(self._shelf.find)
             dialog.pause_requested.connect(self._shelf.pause)
             dialog.cancel_requested.connect(self.cancel)
             dialog.use_requested.connect(self._use)
@@ -103,6 +120,11 @@ class ModelDesk(QObject):
             dialog.choose_requested.connect(partial(self.choose_file, dialog))
             dialog.convert_requested.connect(partial(self.conversions.choose, dialog))
             dialog.make_requested.connect(self._shelf.convert)
+            dialog.copy_requested.connect(self._shelf.import_model)
+            dialog.move_requested.connect(lambda model: self.transfers.choose_place(model, dialog))
+            dialog.import_file_requested.connect(partial(self.transfers.choose_file, dialog))
+            dialog.import_folder_requested.connect(partial(self.transfers.choose_folder, dialog))
+            self.transfers.serve(dialog.transfer)
             self.conversions.serve(dialog.conversion)
             DropTarget(dialog).brought.connect(self.conversions.take)
             dialog.show_shelf(self._shelf.status(), self._name)
@@ -159,8 +181,13 @@ class ModelDesk(QObject):
                 self.show_shelf(event)
             case ShelfFailed():
                 self._notice(event.error.text(), seconds=15)
+            case Offered():
+                if self._dialog is not None:
+                    self._dialog.show_offered(event.keys)
             case Arrived():
                 self._on_arrived(event)
+            case Transferred():
+                self._on_transferred(event)
             case Removed():
                 self._notice(
                     tr(N_("“{title}” was deleted."), title=event.title), tr(N_("&Undo")), self._shelf.undo_delete
@@ -173,9 +200,15 @@ class ModelDesk(QObject):
         """What there is."""
         self._empty.card.show_status(status)
         self.conversions.show_conversion(status.conversion)
+        self.transfers.show_transfer(status.transfer)
         if self._dialog is not None:
             self._dialog.show_shelf(status, self._name)
         self._show_bar(status)
+
+    def _on_application_state(self, state: Qt.ApplicationState) -> None:
+        """Back from a terminal, say, where another model was chosen."""
+        if state is Qt.ApplicationState.ApplicationActive:
+            self._settings.look()
 
     def _use(self, path: Path) -> None:
         self.use_requested.emit(str(path.absolute()))
@@ -206,6 +239,16 @@ class ModelDesk(QObject):
             )
         else:
             self._notice(tr(N_("{title} is here."), title=event.title))
+
+    def _on_transferred(self, event: Transferred) -> None:
+        status, path = event.status, event.status.path
+        assert path is not None
+        if status.what is What.IMPORT and not event.used:
+            self._notice(status.text(), tr(N_("&Use it")), lambda: self._use(path), seconds=15)
+            return
+        if event.used:
+            self.arrived.emit(path)
+        self._notice(status.text(), seconds=15)
 
     def _notice(self, text: str, action: str = "", do: object = None, seconds: float = 8.0) -> None:
         toast = self._dialog.toast if self._dialog is not None else self.toast

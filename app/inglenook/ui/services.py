@@ -11,6 +11,7 @@ from typing import Protocol
 
 from inglenook.chat.events import ChatEvent
 from inglenook.core.messages import Effort
+from inglenook.library.access_token import Kept
 from inglenook.library.events import ModelStatus
 from inglenook.library.found import Found
 from inglenook.library.shelf import ShelfEvent, ShelfStatus
@@ -132,6 +133,22 @@ class Models(Protocol):
         ...
 
 
+class Token(Protocol):
+    """The access token of the Hub; see `inglenook.library.access_token.AccessToken`. All but `kept` may take long."""
+
+    def kept(self) -> Kept:
+        """Where it is; at once."""
+        ...
+
+    def set(self, text: str, /) -> Kept:
+        """Keeps a token; `UserError` if it is none."""
+        ...
+
+    def remove(self) -> None:
+        """Forgets it; `UserError` if the keyring does not."""
+        ...
+
+
 class Shelf(Protocol):
     """Models on offer and those that are here; see `inglenook.library.shelf.Shelf`."""
 
@@ -155,6 +172,10 @@ class Shelf(Protocol):
         """Fetches a model of the catalogue, or goes on with it."""
         ...
 
+    def find(self, text: str, /) -> None:
+        """Asks the Hub for the models at an address."""
+        ...
+
     def pause(self, key: str, /) -> None:
         """Stops its download; what has arrived stays."""
         ...
@@ -169,6 +190,18 @@ class Shelf(Protocol):
 
     def undo_delete(self) -> None:
         """Brings back what was deleted last."""
+        ...
+
+    def import_model(self, source: Path, /) -> None:
+        """Copies the model in a file or folder into our own folder; see `ShelfStatus.transfer`."""
+        ...
+
+    def move(self, model: Found, folder: Path, /) -> None:
+        """Moves a model of ours, or one that the user chose; see `ShelfStatus.transfer`."""
+        ...
+
+    def cancel_transfer(self) -> None:
+        """Ends copying or moving, or forgets one that has ended."""
         ...
 
     def convert(self, source: Path, base: Path | None = None, /) -> None:

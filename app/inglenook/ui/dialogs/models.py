@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QLabel,
+    QMenu,
     QPushButton,
     QScrollArea,
     QVBoxLayout,
@@ -27,10 +28,13 @@ from inglenook.library.catalogue import Format
 from inglenook.library.downloads import State
 from inglenook.library.found import Found
 from inglenook.library.shelf import OWN, Offer, ShelfStatus
+from inglenook.library.usage import disk_use
 from inglenook.ui import model_words
 from inglenook.ui.panels.conversion import ConversionRow
 from inglenook.ui.panels.download import DownloadRow
+from inglenook.ui.panels.transfer import TransferRow
 from inglenook.ui.theme import SPACE, Theme
+from inglenook.ui.widgets.address_row import AddressRow
 from inglenook.ui.widgets.toast import Toast
 
 
@@ -38,6 +42,7 @@ class ModelsDialog(QDialog):
     """Shows a `ShelfStatus`; says what the user wants with keys, paths and `Found`s."""
 
     get_requested = Signal(str)
+    find_requested = Signal(str)
     pause_requested = Signal(str)
     cancel_requested = Signal(str)
     use_requested = Signal(Path)
@@ -46,6 +51,10 @@ class ModelsDialog(QDialog):
     choose_requested = Signal()
     convert_requested = Signal()
     make_requested = Signal(Path)  # of a checkpoint that is here
+    copy_requested = Signal(Path)  # into our own folder
+    move_requested = Signal(object)  # Found
+    import_file_requested = Signal()
+    import_folder_requested = Signal()
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -65,6 +74,9 @@ class ModelsDialog(QDialog):
         column.addWidget(self.conversion)
         column.addSpacing(SPACE.l)
         self._offers = _section(column, tr(N_("To get")))
+        self.address = AddressRow()
+        self.address.find_requested.connect(self.find_requested)
+        column.insertWidget(column.count() - 1, self.address)
         column.addStretch(1)
         self._scroll = QScrollArea()
         self._scroll.setWidgetResizable(True)
@@ -79,6 +91,8 @@ class ModelsDialog(QDialog):
         below = QVBoxLayout(foot)
         below.setContentsMargins(SPACE.xl, SPACE.m, SPACE.xl, SPACE.m)
         below.setSpacing(SPACE.m)
+        self.transfer = TransferRow(self)  # here, where it is seen however long the list is
+        below.addWidget(self.transfer)
         below.addWidget(self._disk)
         row = QHBoxLayout()
         row.setSpacing(SPACE.m)
@@ -93,6 +107,7 @@ class ModelsDialog(QDialog):
         convert.setAutoDefault(False)
         convert.clicked.connect(self.convert_requested)
         row.addWidget(convert)
+        row.addWidget(self._import_button())
         row.addStretch(1)
         row.addWidget(self._close_buttons())
         outer = QVBoxLayout(self)
@@ -126,11 +141,17 @@ class ModelsDialog(QDialog):
             self._focused = True
             self._placed(self._offers, offers[0][0], 0).take_focus()
         self._looking.setVisible(status.looking)
+        self.address.show_finding(status.finding)
         self.conversion.show_conversion(status.conversion)
-        used = sum(one.size for one in status.here if one.owner == OWN)
+        self.transfer.show_transfer(status.transfer)
         if status.free >= 0:
-            words = N_("Models take {used} in {folder}; {free} are free.")
-            self._disk.setText(tr(words, used=gigabytes(used), free=gigabytes(status.free), folder=status.folder))
+            self._disk.setText(disk_use(status))
+
+    def show_offered(self, keys: Sequence[str]) -> None:
+        """An address has these models: their first row comes into sight."""
+        row = self._rows.get(f"offer {keys[0]}") or self._demo
+        self._scroll.ensureWidgetVisible(row)
+        row.take_focus()
 
     def row(self, key: str) -> ModelRow:
         """The row "demo", "here PATH" or "offer KEY"."""
@@ -144,6 +165,8 @@ class ModelsDialog(QDialog):
         row.use.connect(self.use_requested)
         row.delete.connect(self.delete_requested)
         row.make.connect(self.make_requested)
+        row.copy_here.connect(self.copy_requested)
+        row.move_away.connect(self.move_requested)
         return row
 
     def _placed(self, layout: QVBoxLayout, key: str, number: int) -> ModelRow:
@@ -160,6 +183,16 @@ class ModelsDialog(QDialog):
                 self._scroll.setFocus()
             row.hide()
             row.deleteLater()
+
+    def _import_button(self) -> QPushButton:
+        button = QPushButton(tr(N_("C&opy here…")))
+        button.setAccessibleName(tr(N_("Copy a model into Inglenook's folder")))
+        button.setAutoDefault(False)
+        menu = QMenu(button)
+        menu.addAction(tr(N_("From a &file…")), self.import_file_requested.emit)
+        menu.addAction(tr(N_("From a fol&der or drive…")), self.import_folder_requested.emit)
+        button.setMenu(menu)
+        return button
 
     def _close_buttons(self) -> QDialogButtonBox:
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
@@ -182,6 +215,8 @@ class ModelRow(QFrame):
     use = Signal(Path)
     delete = Signal(object)
     make = Signal(Path)
+    copy_here = Signal(Path)
+    move_away = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -197,13 +232,18 @@ class ModelRow(QFrame):
             label.setTextFormat(Qt.TextFormat.PlainText)
             label.setWordWrap(True)
         self.button = QPushButton()
+        self.copying = QPushButton(tr(N_("Copy here")))
+        self.moving = QPushButton(tr(N_("Move…")))
         self.remove = QPushButton(tr(N_("Delete")))
-        for button in (self.button, self.remove):
+        for button in (self.button, self.copying, self.moving, self.remove):
             button.setCursor(Qt.CursorShape.PointingHandCursor)
             button.setAutoDefault(False)
         self.button.clicked.connect(self._act)
         self.remove.clicked.connect(lambda: self.delete.emit(self._found))
-        self.remove.hide()
+        self.copying.clicked.connect(self._copy)
+        self.moving.clicked.connect(lambda: self.move_away.emit(self._found))
+        for button in (self.copying, self.moving, self.remove):
+            button.hide()
         self.progress = DownloadRow()
         self.progress.pause_requested.connect(lambda: self.pause.emit(self._key))
         self.progress.resume_requested.connect(lambda: self.get.emit(self._key))
@@ -216,8 +256,8 @@ class ModelRow(QFrame):
         top = QHBoxLayout()
         top.setSpacing(SPACE.s)
         top.addLayout(words, 1)
-        top.addWidget(self.button)
-        top.addWidget(self.remove)
+        for button in (self.button, self.copying, self.moving, self.remove):
+            top.addWidget(button)
         column = QVBoxLayout(self)
         column.setContentsMargins(SPACE.m, SPACE.m, SPACE.m, SPACE.m)
         column.setSpacing(SPACE.s)
@@ -250,7 +290,13 @@ class ModelRow(QFrame):
         own = found.owner == OWN
         self.remove.setVisible(own)
         self.remove.setEnabled(not in_use and not chosen)
-        self.remove.setAccessibleName(tr(N_("Delete {title}"), title=found.title))
+        lost = not found.files
+        self.remove.setText(tr(N_("Forget") if lost else N_("Delete")))
+        self.remove.setAccessibleName(tr(N_("Forget {title}") if lost else N_("Delete {title}"), title=found.title))
+        self.copying.setVisible(not own and found.problem is None)
+        self.copying.setAccessibleName(tr(N_("Copy {title} into Inglenook's folder"), title=found.title))
+        self.moving.setVisible(found.owner in (OWN, "") and found.problem is None)
+        self.moving.setAccessibleName(tr(N_("Move {title} to another folder"), title=found.title))
 
     def show_offer(self, offer: Offer, free: int) -> None:
         """A model of the catalogue."""
@@ -293,6 +339,10 @@ class ModelRow(QFrame):
         self.button.setVisible(usable or in_use)
         name = N_("{title} is in use") if in_use else N_("Use {title}")
         self.button.setAccessibleName(tr(name, title=self._title.text()))
+
+    def _copy(self) -> None:
+        if self._found is not None:
+            self.copy_here.emit(self._found.path)
 
     def _act(self) -> None:
         if self._checkpoint is not None:

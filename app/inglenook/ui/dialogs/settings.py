@@ -29,8 +29,10 @@ from PySide6.QtWidgets import (
 
 from inglenook.core.i18n import N_, tr
 from inglenook.core.settings import Setting, Settings
+from inglenook.ui.services import Token
 from inglenook.ui.theme import SPACE, Theme
 from inglenook.ui.widgets.segments import Segments
+from inglenook.ui.widgets.token_row import TokenRow
 
 _SEGMENTS_UP_TO = 4  # choices shown side by side; more go into a box that opens
 
@@ -53,7 +55,12 @@ class SettingsDialog(QDialog):
     """Shows `declarations`; a change applies at once, and a row that differs from its default can be put back."""
 
     def __init__(
-        self, settings: Settings, declarations: Sequence[Setting[Any]], theme: Theme, parent: QWidget | None = None
+        self,
+        settings: Settings,
+        declarations: Sequence[Setting[Any]],
+        theme: Theme,
+        token: Token,
+        parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._settings = settings
@@ -75,6 +82,8 @@ class SettingsDialog(QDialog):
         column.setSpacing(SPACE.xl)
         for group, members in groupby(declarations, key=lambda s: s.group):
             column.addLayout(self._group(tr(group), list(members)))
+        self.token = TokenRow(token)
+        column.addWidget(self.token)
         column.addStretch(1)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)

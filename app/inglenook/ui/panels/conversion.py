@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QPushButton, QWidget
 
 from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
 from inglenook.library.conversions import RUNNING, ConversionStatus, Stage
 from inglenook.ui import model_words
-from inglenook.ui.theme import SPACE
-from inglenook.ui.widgets.toast import announce
-
-_STEPS = 10_000  # of the bar
+from inglenook.ui.widgets.job_row import JobRow
 
 
 def words_of(status: ConversionStatus) -> str:
@@ -42,71 +39,31 @@ def words_of(status: ConversionStatus) -> str:
     return " · ".join(parts)
 
 
-class ConversionRow(QFrame):
-    """Shows one conversion; hidden without one. Cancel becomes Close when it has failed."""
+class ConversionRow(JobRow):
+    """Shows one conversion; hidden without one."""
 
     base_requested = Signal()
-    cancel_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName("card")
-        self._stage: Stage | None = None
-        self._title = QLabel()
-        self._title.setProperty("role", "title")
-        self._words = QLabel()
-        self._words.setProperty("role", "small")
-        for label in (self._title, self._words):
-            label.setTextFormat(Qt.TextFormat.PlainText)
-            label.setWordWrap(True)
-        self._bar = QProgressBar()
-        self._bar.setRange(0, _STEPS)
-        self._bar.setTextVisible(False)
         self.base = QPushButton(tr(N_("Choose its &base…")))
+        super().__init__(N_("{action}: conversion of {title}"), parent, (self.base,))
         self.base.setAccessibleName(tr(N_("Choose the model that the adapter belongs to")))
         self.base.clicked.connect(self.base_requested)
-        self.cancel = QPushButton(tr(N_("Cancel")))
-        self.cancel.clicked.connect(self.cancel_requested)
-        left = QVBoxLayout()
-        left.setSpacing(SPACE.xs)
-        left.addWidget(self._title)
-        left.addWidget(self._bar)
-        left.addWidget(self._words)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(SPACE.m, SPACE.s, SPACE.m, SPACE.s)
-        row.setSpacing(SPACE.s)
-        row.addLayout(left, 1)
-        row.addSpacing(SPACE.s)
-        for button in (self.base, self.cancel):
-            button.setCursor(Qt.CursorShape.PointingHandCursor)
-            button.setAutoDefault(False)
-            row.addWidget(button)
-        self.hide()
 
     def show_conversion(self, status: ConversionStatus | None) -> None:
-        """Shows it; a screen reader hears of a new step, not of each byte."""
-        self.setVisible(status is not None)
+        """Shows it."""
         if status is None:
-            self._stage = None
+            self.hide_job()
             return
         running = status.stage in RUNNING
-        title = N_("Converting {title}") if running else "{title}"
-        self._title.setText(tr(title, title=status.title))
-        self._bar.setVisible(running)
-        self._bar.setValue(_STEPS * status.done // max(1, status.total))
-        self._words.setText(words_of(status))
-        self._bar.setAccessibleName(self._title.text())
-        self._bar.setAccessibleDescription(self._words.text())
-        if status.stage is self._stage:
-            return
-        self._stage = status.stage
+        heading = tr(N_("Converting {title}"), title=status.title) if running else status.title
         self.base.setVisible(status.stage is Stage.NEEDS_BASE)
-        label = N_("Close") if status.stage is Stage.FAILED else N_("Cancel")
-        self.cancel.setText(tr(label))
-        name = N_("{action}: conversion of {title}")
-        self.cancel.setAccessibleName(tr(name, action=tr(label), title=status.title))
-        announce(self, f"{self._title.text()}. {self._words.text()}")
-
-    def words(self) -> str:
-        """What it says."""
-        return self._words.text()
+        self.show_job(
+            status.title,
+            heading,
+            words_of(status),
+            (status.done, status.total),
+            stage=status.stage,
+            running=running,
+            failed=status.stage is Stage.FAILED,
+        )

@@ -1,0 +1,59 @@
+"""Where people paste the address of a model that is not in the catalogue."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
+
+from inglenook.core.i18n import N_, tr
+from inglenook.ui.theme import SPACE
+
+
+class AddressRow(QWidget):
+    """A field and a button. What was typed stays, so that it can be mended."""
+
+    find_requested = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.field = QLineEdit()
+        self.field.setPlaceholderText(tr(N_("owner/name, or the address of its page on huggingface.co")))
+        self.field.setAccessibleName(tr(N_("Address of another model")))
+        self.field.setClearButtonEnabled(True)
+        self.field.returnPressed.connect(self._find)
+        self.button = QPushButton(tr(N_("&Look up")))
+        self.button.setAccessibleName(tr(N_("Look up the models at this address")))
+        self.button.setAutoDefault(False)
+        self.button.setEnabled(False)
+        self.button.clicked.connect(self._find)
+        self.field.textChanged.connect(self._typed)
+        self.words = QLabel(tr(N_("Asking the server of models…")))
+        self.words.setProperty("role", "small")
+        self.words.hide()
+        row = QHBoxLayout()
+        row.setSpacing(SPACE.s)
+        row.addWidget(self.field, 1)
+        row.addWidget(self.button)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(SPACE.xs)
+        column.addLayout(row)
+        column.addWidget(self.words)
+        self._finding = False
+
+    def show_finding(self, address: str) -> None:
+        """`address` is being asked; "" when that is over."""
+        had_focus = self.field.hasFocus() or self.button.hasFocus()
+        was, self._finding = self._finding, bool(address)
+        self.field.setReadOnly(self._finding)
+        self._typed(self.field.text())
+        self.words.setVisible(self._finding)
+        if was and not self._finding and had_focus:
+            self.field.setFocus()
+
+    def _typed(self, text: str) -> None:
+        self.button.setEnabled(bool(text.strip()) and not self._finding)
+
+    def _find(self) -> None:
+        if self.button.isEnabled():
+            self.find_requested.emit(self.field.text().strip())
