@@ -13,10 +13,11 @@ from pathlib import Path
 from inglenook_convert.checkpoint import Checkpoint, open_checkpoint
 from inglenook_convert.config import Config, parse_config
 from inglenook_convert.errors import ConvertError
-from inglenook_convert.gguf_format import KeyValue
+from inglenook_convert.gguf_format import KeyValue, TensorType
 from inglenook_convert.metadata import make_metadata, model_name
 from inglenook_convert.plan import Plan, make_plan
 from inglenook_convert.progress import Progress
+from inglenook_convert.reader import ReadAhead
 from inglenook_convert.split import OutputFile, output_files, parts_of
 from inglenook_convert.tensor_types import DEFAULT, Types
 from inglenook_convert.verified import Verified
@@ -33,8 +34,19 @@ class Job:
     def metadata(self) -> list[KeyValue]:
         """What the file says of the model."""
         parameters = sum(prod(tensor.info.shape) for tensor in self.plan.tensors)
-        experts = next(tensor.kind for tensor in self.plan.tensors if tensor.info.name == "blk.0.ffn_gate_exps.weight")
-        return make_metadata(self.checkpoint, self.config, parameters, experts)
+        return make_metadata(self.checkpoint, self.config, parameters, self._experts)
+
+    def files(self, target: Path | None, max_bytes: int | None) -> list[OutputFile]:
+        """What is written. `target` None is a name of the model's, here; files have at most `max_bytes`."""
+        if target is None:
+            name = model_name(self.checkpoint, self.config).replace(" ", "-")
+            target = Path.cwd() / f"{name}-{self._experts.name}.gguf"
+        return output_files(target, self.plan, self.metadata(), max_bytes)
+
+    @property
+    def _experts(self) -> TensorType:
+        """Their type."""
+        return next(tensor.kind for tensor in self.plan.tensors if tensor.info.name == "blk.0.ffn_gate_exps.weight")
 
 
 def convert(
@@ -52,11 +64,16 @@ def convert(
     `base` is the model of a LoRA adapter; files have at most `max_bytes` each; `check` has them read and verified
     after that. Raises `ConvertError` or `OSError`; if it comes of the conversion, then `target` is as it was.
     """
-    job, files = _planned(source, target, progress, types, base, max_bytes)
-    progress.total = total = sum(file.nbytes for file in files)
-    from inglenook_convert.write import write_files
+    job = _planned(source, base, types, progress)
+    from inglenook_convert.processes import produced
+    from inglenook_convert.write import MEMORY, write_files
 
-    write_files([(file.target, file.header, file.plan) for file in files], progress.report)
+    # To read the tokenizer takes a second: other processes and the disk begin with the tensors meanwhile.
+    with produced(job.plan.tensors, MEMORY) as made:
+        with ReadAhead(stored for tensor in job.plan.tensors for stored in tensor.source.stored):
+            files = job.files(target, max_bytes)
+        progress.total = total = sum(file.nbytes for file in files)
+        write_files([(file.target, file.header, file.plan) for file in files], made, progress.report)
     first = files[0].target
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
     seconds = progress.seconds()
@@ -85,7 +102,8 @@ def dry_run(
     max_bytes: int | None = None,
 ) -> None:
     """Tells what `convert` would write, with the disk that it needs and a guess of the time. See there."""
-    job, files = _planned(source, target, progress, types, base, max_bytes)
+    job = _planned(source, base, types, progress)
+    files = job.files(target, max_bytes)
     from inglenook_convert.report import make_report
 
     progress.report("measure", "", 0)
@@ -115,14 +133,8 @@ def _verified(files: Sequence[Path], job: Job, progress: Progress) -> Verified:
     return verify_files(files, summaries, job.plan, job.metadata(), progress.report)
 
 
-def _planned(
-    source: Path, target: Path | None, progress: Progress, types: Types, base: Path | None, max_bytes: int | None
-) -> tuple[Job, list[OutputFile]]:
+def _planned(source: Path, base: Path | None, types: Types, progress: Progress) -> Job:
     progress.report("plan", "", 0)
     checkpoint = open_checkpoint(source, base)
     config = parse_config(checkpoint.config)
-    plan = make_plan(checkpoint, config, types)
-    job = Job(checkpoint, config, plan)
-    if target is None:
-        target = Path.cwd() / f"{model_name(checkpoint, config).replace(' ', '-')}-{types.experts.name}.gguf"
-    return job, output_files(target, plan, job.metadata(), max_bytes)
+    return Job(checkpoint, config, make_plan(checkpoint, config, types))

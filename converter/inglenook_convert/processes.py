@@ -55,15 +55,17 @@ def worked(
     """The pieces of `tensors` in order, with data, which are there until the next one is asked for, and result.
 
     `work`, a function of a module, is done in other processes. Before that the data are what `prepare` makes of them
-    here. Takes about `memory` bytes, or what three pieces need. The iterator raises `ConvertError`, and what `work` and
-    `prepare` raise.
+    here; without that the first pieces are begun at once. Takes about `memory` bytes, or what three pieces need. The
+    iterator raises `ConvertError`, and what `work` and `prepare` raise.
     """
     if sum(tensor.nbytes for tensor in tensors) < _WORTHWHILE:
         with ShardReader() as reader:
             yield _worked_here(work, tensors, reader, prepare)
     else:
-        with _Processes(work, tensors, memory) as processes:
-            yield processes.in_order(prepare)
+        with _Processes(work, tensors, memory, prepare) as processes:
+            if prepare is None:
+                processes.fill()
+            yield processes.in_order()
 
 
 def _worked_here(
@@ -83,8 +85,11 @@ def _make(piece: Piece, reader: ShardReader, out: NDArray[np.uint8]) -> None:
 class _Processes(Generic[Result]):
     """One for each processor. A context manager: once it is left, none of them is there."""
 
-    def __init__(self, work: Work[Result], tensors: Sequence[PlannedTensor], memory: int) -> None:
+    def __init__(
+        self, work: Work[Result], tensors: Sequence[PlannedTensor], memory: int, prepare: Prepare | None
+    ) -> None:
         self._work = work
+        self._prepare = prepare
         self._tensors = tuple(tensors)
         self._slot = max((piece.nbytes for piece in pieces(self._tensors)), default=1)
         most = max((piece.memory for piece in pieces(self._tensors)), default=1)
@@ -93,10 +98,15 @@ class _Processes(Generic[Result]):
         self._context = multiprocessing.get_context("spawn")  # a copy of a process with threads may hang
         self._workers: dict[Connection, int] = {}  # with the pieces that they have to do
         self._processes: list[Any] = []
+        self._coming = pieces(self._tensors)
+        self._number = {id(tensor): i for i, tensor in enumerate(self._tensors)}
+        self._free = list(range(self._slots))
+        self._under_way: deque[tuple[Piece, int]] = deque()
         self._done: dict[int, tuple[Any, BaseException | None]] = {}
 
     def __enter__(self) -> _Processes[Result]:
         self._shared: Array[c_ubyte] = self._context.RawArray("B", self._slots * self._slot)
+        self._memory = memoryview(self._shared).cast("B")
         with _interrupts_held():
             for _ in range(self._count):
                 ours, theirs = self._context.Pipe()
@@ -117,31 +127,33 @@ class _Processes(Generic[Result]):
                 process.kill()
             process.join()
 
-    def in_order(self, prepare: Prepare | None) -> Iterator[tuple[Piece, memoryview, Result]]:
+    def in_order(self) -> Iterator[tuple[Piece, memoryview, Result]]:
         """See `worked`. Raises `ConvertError` also if a process was ended."""
-        memory = memoryview(self._shared).cast("B")
-        free = list(range(self._slots))
-        under_way: deque[tuple[Piece, int]] = deque()
-        number = {id(tensor): i for i, tensor in enumerate(self._tensors)}
-        coming = iter(pieces(self._tensors))
         while True:
-            while free and (piece := next(coming, None)) is not None:
-                slot = free.pop()
-                if prepare is not None:
-                    prepare(piece, memory[slot * self._slot :][: piece.nbytes])
-                least = min(self._workers, key=self._workers.__getitem__)
-                self._send(least, (slot, number[id(piece.tensor)], piece.first, piece.count))
-                under_way.append((piece, slot))
-            if not under_way:
+            self.fill()
+            if not self._under_way:
                 return
-            piece, slot = under_way.popleft()
+            piece, slot = self._under_way.popleft()
             while slot not in self._done:
                 self._receive()
             result, error = self._done.pop(slot)
             if error is not None:
                 raise error
-            yield piece, memory[slot * self._slot :][: piece.nbytes], result
-            free.append(slot)
+            yield piece, self._data(slot, piece), result
+            self._free.append(slot)
+
+    def fill(self) -> None:
+        """Has as many pieces under way as there is room for. Raises `ConvertError` if a process was ended."""
+        while self._free and (piece := next(self._coming, None)) is not None:
+            slot = self._free.pop()
+            if self._prepare is not None:
+                self._prepare(piece, self._data(slot, piece))
+            least = min(self._workers, key=self._workers.__getitem__)
+            self._send(least, (slot, self._number[id(piece.tensor)], piece.first, piece.count))
+            self._under_way.append((piece, slot))
+
+    def _data(self, slot: int, piece: Piece) -> memoryview:
+        return self._memory[slot * self._slot :][: piece.nbytes]
 
     def _send(self, worker: Connection, job: tuple[int, int, int, int]) -> None:
         try:

@@ -20,21 +20,27 @@ from inglenook_convert.errors import ConvertError
 from inglenook_convert.output import Output, Report
 from inglenook_convert.plan import Plan
 from inglenook_convert.processes import produced
+from inglenook_convert.stages import Piece
 
 SUFFIX = ".inglenook-part"
 
-_MEMORY = 200 << 20  # bytes; of pieces that are being made or wait to be written
+MEMORY = 200 << 20
+"""Bytes; of pieces that are being made or wait to be written."""
+
+Made = Iterator[tuple[Piece, memoryview]]
 
 
 def write_file(target: Path, header: bytes, plan: Plan, report: Report) -> None:
     """Writes one file. See `write_files`."""
-    write_files([(target, header, plan)], report)
+    with produced(plan.tensors, MEMORY) as made:
+        write_files([(target, header, plan)], made, report)
 
 
-def write_files(files: Sequence[tuple[Path, bytes, Plan]], report: Report) -> None:
+def write_files(files: Sequence[tuple[Path, bytes, Plan]], made: Made, report: Report) -> None:
     """Writes each target: its header and the data of all tensors of its plan, in the order of the plan.
 
-    All targets are in one folder. They are replaced when all are complete, the first one last.
+    These are `made`, piece by piece, for all plans together (see `processes.produced`). All targets are in one folder.
+    They are replaced when all are complete, the first one last.
     Raises `ConvertError` for unusable input or too little room, `OSError` when the disk fails.
     """
     folder = files[0][0].parent
@@ -53,20 +59,20 @@ def write_files(files: Sequence[tuple[Path, bytes, Plan]], report: Report) -> No
         for file, size, (_, header, plan) in zip(opened, sizes, files, strict=True):
             with Output(file, before, report) as output:
                 output.write(header)
-                _write_tensors(plan, output)
+                _write_tensors(plan, made, output)
                 output.finish()
             before += size
             assert output.done == size
 
 
-def _write_tensors(plan: Plan, output: Output) -> None:
+def _write_tensors(plan: Plan, made: Made, output: Output) -> None:
     start = output.done
-    with produced(plan.tensors, _MEMORY) as made:
-        for piece, data in made:
-            output.report("write", piece.tensor.info.name)
-            if piece.first == 0:
-                output.pad(start + piece.tensor.info.offset)
-            output.write(data)
+    for tensor in plan.tensors:
+        begin = start + tensor.info.offset
+        output.pad(begin)
+        while output.done < begin + tensor.nbytes:
+            output.report("write", tensor.info.name)
+            output.write(next(made)[1])
     output.pad(start + plan.data_bytes)
 
 

@@ -13,7 +13,8 @@ from inglenook_convert.config import parse_config
 from inglenook_convert.errors import ConvertError
 from inglenook_convert.output import Disk
 from inglenook_convert.plan import Plan, make_plan
-from inglenook_convert.write import SUFFIX, write_file, write_files
+from inglenook_convert.processes import produced
+from inglenook_convert.write import MEMORY, SUFFIX, write_file, write_files
 
 
 def plan_in(tmp_path: Path) -> Plan:
@@ -114,18 +115,20 @@ def test_several_files_take_their_places_together(tmp_path: Path) -> None:
     targets[0].write_text("old")
     files_to_write = [(target, plan.header([]), plan) for target in targets]
     size = len(plan.header([])) + plan.data_bytes
+    tensors = [*plan.tensors, *plan.tensors]
 
     def fail(phase: str, tensor: str, done: int) -> None:
         if done > size * 1.9:
             assert files(tmp_path) == ["a.gguf", f"a.gguf{SUFFIX}", f"b.gguf{SUFFIX}"]
             raise OSError(5, "Input/output error")
 
-    with pytest.raises(OSError, match="Input/output"):
-        write_files(files_to_write, fail)
+    with produced(tensors, MEMORY) as made, pytest.raises(OSError, match="Input/output"):
+        write_files(files_to_write, made, fail)
     assert files(tmp_path) == ["a.gguf"]
     assert targets[0].read_text() == "old"
     seen = []
-    write_files(files_to_write, lambda *report: seen.append(report))
+    with produced(tensors, MEMORY) as made:
+        write_files(files_to_write, made, lambda *report: seen.append(report))
     assert files(tmp_path) == ["a.gguf", "b.gguf"]
     assert targets[0].read_bytes() == targets[1].read_bytes()
     assert targets[0].stat().st_size == size
