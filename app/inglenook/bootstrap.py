@@ -22,7 +22,7 @@ from inglenook.core import fitting, i18n, logs
 from inglenook.core.awake import Awake
 from inglenook.core.errors import UserError
 from inglenook.core.inference import InferenceService
-from inglenook.core.memory import Device, Machine, Plan, published
+from inglenook.core.memory import Device, Machine, Plan, of_size, published
 from inglenook.core.paths import Paths, resources
 from inglenook.core.settings import (
     AHEAD,
@@ -38,7 +38,7 @@ from inglenook.core.settings import (
 from inglenook.engine import machine
 from inglenook.engine.client import EngineClient, describe
 from inglenook.library.access_token import AccessToken
-from inglenook.library.catalogue import ENTRIES, Entry
+from inglenook.library.catalogue import ENTRIES, Entry, Format
 from inglenook.library.downloads import Downloads
 from inglenook.library.found import places
 from inglenook.library.hub import HUB, Hub
@@ -153,7 +153,10 @@ class Services:
         available, total = machine.main_memory()
         here = Machine(available, total, machine.threads(), self._devices)
         wish = fitting.Wish(gpu_layers=-1 if self.settings.get(GPU) else 0)
-        return fitting.estimate(published(entry.layers, entry.experts), here, wish)
+        header = published(entry.layers, entry.experts)
+        if entry.format is Format.GGUF:  # of a checkpoint the converter makes just that
+            header = of_size(header, entry.size)
+        return fitting.estimate(header, here, wish)
 
     @cached_property
     def _devices(self) -> tuple[Device, ...]:

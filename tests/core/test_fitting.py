@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from inglenook.core.errors import UserError
 from inglenook.core.fitting import DEVICE_RESERVE, GIB, RESERVE, Wish, estimate, plans, predict
-from inglenook.core.memory import CPU, Choice, Device, Header, Machine, Plan, published
+from inglenook.core.memory import CPU, Choice, Device, Header, Machine, Plan, of_size, published
 
 MIB = 1 << 20
 H20 = published(24, 32)
@@ -249,3 +249,13 @@ def test_the_checks_can_fail():
         never_exceeds(estimate(H20, machine(64)), machine(16))
     with pytest.raises(AssertionError):
         never_exceeds(estimate(H20, machine(32, gpu(24))), machine(32, gpu(8)))
+
+
+def test_a_file_of_other_types_takes_as_much_less() -> None:
+    header = published(24, 32)
+    smaller = of_size(header, 11_624_759_488)
+    assert abs(smaller.size_bytes - 11_624_759_488) < len(header.weights)
+    assert replace(smaller, weights=()) == replace(header, weights=())
+    machine = Machine(64_000_000_000, 64_000_000_000, 8)
+    plans = [estimate(one, machine) for one in (smaller, header)]
+    assert header.size_bytes - smaller.size_bytes == pytest.approx(plans[1].total - plans[0].total, rel=0.2)

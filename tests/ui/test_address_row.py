@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
 from inglenook.ui.widgets.address_row import AddressRow
@@ -45,3 +46,11 @@ def test_while_it_is_asked_it_cannot_be_asked_again_and_the_address_stays(row: A
 def test_names_for_a_screen_reader(row: AddressRow) -> None:
     assert row.field.accessibleName() == "Address of another model"
     assert row.button.accessibleName() == "Look up the models at this address"
+
+
+def test_a_known_one_is_looked_up_at_once(row: AddressRow) -> None:
+    asked: list[str] = []
+    row.find_requested.connect(asked.append)
+    shortcut = next(b for b in row.findChildren(QPushButton) if "safeguard" in b.text())
+    QTest.keyClick(shortcut, Qt.Key.Key_Space)
+    assert asked == ["openai/gpt-oss-safeguard-20b"]

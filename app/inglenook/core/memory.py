@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from inglenook.core.errors import ErrorInfo
@@ -188,3 +188,10 @@ def published(layers: int, experts: int, n_ctx_train: int = 131072) -> Header:
     return Header(
         layers, hidden, heads, kv, head, head, hidden, 4, 128, vocabulary, n_ctx_train, weights=tuple(weights)
     )
+
+
+def of_size(header: Header, nbytes: int) -> Header:
+    """The like of `header` in a file of that size: all weights are as much smaller or larger."""
+    ratio = nbytes / header.size_bytes
+    weights = (replace(w, nbytes=round(w.nbytes * ratio), offset=round(w.offset * ratio)) for w in header.weights)
+    return replace(header, weights=tuple(weights))

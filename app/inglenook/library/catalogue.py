@@ -199,6 +199,10 @@ ENTRIES = (
 )
 
 
+BY_ADDRESS = (("gpt-oss-safeguard-20b", "openai/gpt-oss-safeguard-20b"),)
+"""Names and repositories of models of which we know no revision and hashes to pin: they are looked up."""
+
+
 def entry(key: str) -> Entry:
     """The entry of that key; KeyError if there is none."""
     return {e.key: e for e in ENTRIES}[key]

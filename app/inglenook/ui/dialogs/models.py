@@ -35,7 +35,7 @@ from inglenook.ui.panels.download import DownloadRow
 from inglenook.ui.panels.transfer import TransferRow
 from inglenook.ui.theme import SPACE, Theme
 from inglenook.ui.widgets.address_row import AddressRow
-from inglenook.ui.widgets.toast import Toast
+from inglenook.ui.widgets.toast import Toast, announce
 
 
 class ModelsDialog(QDialog):
@@ -148,10 +148,10 @@ class ModelsDialog(QDialog):
             self._disk.setText(disk_use(status))
 
     def show_offered(self, keys: Sequence[str]) -> None:
-        """An address has these models: their first row comes into sight."""
-        row = self._rows.get(f"offer {keys[0]}") or self._demo
-        self._scroll.ensureWidgetVisible(row)
-        row.take_focus()
+        """An address has these models: their rows are the first ones to get."""
+        if (row := self._rows.get(f"offer {keys[0]}")) is not None:
+            self._scroll.ensureWidgetVisible(row)
+        announce(self, tr(N_("Models found: {count}. They are the next in the list."), count=len(keys)))
 
     def row(self, key: str) -> ModelRow:
         """The row "demo", "here PATH" or "offer KEY"."""

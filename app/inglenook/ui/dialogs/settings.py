@@ -35,6 +35,7 @@ from inglenook.ui.widgets.segments import Segments
 from inglenook.ui.widgets.token_row import TokenRow
 
 _SEGMENTS_UP_TO = 4  # choices shown side by side; more go into a box that opens
+_WIDE = 260  # pixels: an address
 
 
 class Editor:
@@ -296,5 +297,6 @@ def _text_editor(setting: Setting[Any], keep: Callable[[Any], None]) -> Editor:
         text = _Text(keep)
         return Editor(text, text.setPlainText)
     line = QLineEdit()
+    line.setMinimumWidth(_WIDE)
     line.editingFinished.connect(lambda: keep(line.text()))
     return Editor(line, line.setText)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Signal
+from functools import partial
+
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from inglenook.core.i18n import N_, tr
+from inglenook.library.catalogue import BY_ADDRESS
 from inglenook.ui.theme import SPACE
 
 
@@ -38,6 +41,13 @@ class AddressRow(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(SPACE.xs)
         column.addLayout(row)
+        for title, repository in BY_ADDRESS:
+            shortcut = QPushButton(tr(N_("Look up {title}"), title=title))
+            shortcut.setAccessibleName(shortcut.text())
+            shortcut.setProperty("role", "flat")
+            shortcut.setAutoDefault(False)
+            shortcut.clicked.connect(partial(self._find_known, repository))
+            column.addWidget(shortcut, alignment=Qt.AlignmentFlag.AlignLeft)
         column.addWidget(self.words)
         self._finding = False
 
@@ -53,6 +63,10 @@ class AddressRow(QWidget):
 
     def _typed(self, text: str) -> None:
         self.button.setEnabled(bool(text.strip()) and not self._finding)
+
+    def _find_known(self, repository: str) -> None:
+        self.field.setText(repository)
+        self._find()
 
     def _find(self) -> None:
         if self.button.isEnabled():

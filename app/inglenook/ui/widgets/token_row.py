@@ -38,6 +38,7 @@ class TokenRow(QWidget):
         self._news.done.connect(self._show_done)
         title = QLabel(tr(N_("Access token")))
         self.field = QLineEdit()
+        self.field.setMinimumWidth(220)
         self.field.setEchoMode(QLineEdit.EchoMode.Password)
         self.field.setAccessibleName(tr(N_("Access token")))
         self.field.returnPressed.connect(self._keep)
