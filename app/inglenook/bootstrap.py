@@ -37,16 +37,16 @@ from inglenook.core.settings import (
 )
 from inglenook.engine import machine
 from inglenook.engine.client import EngineClient, describe
-from inglenook.library.access_token import AccessToken
 from inglenook.library.catalogue import ENTRIES, Entry, Format
-from inglenook.library.downloads import Downloads
-from inglenook.library.found import places
-from inglenook.library.hub import HUB, Hub
-from inglenook.library.moved import Moved
-from inglenook.library.network import Network
+from inglenook.library.files.found import places
+from inglenook.library.files.moved import Moved
+from inglenook.library.remote.access_token import AccessToken
+from inglenook.library.remote.downloads import Downloads
+from inglenook.library.remote.hub import HUB, Hub
+from inglenook.library.remote.network import Network
+from inglenook.library.remote.traffic import Traffic
 from inglenook.library.service import ModelService
 from inglenook.library.shelf import Shelf
-from inglenook.library.traffic import Traffic
 from inglenook.store.repository import SqliteStore
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from inglenook.chat.events import AnswerEnded, AnswerWaiting, ApprovalAsked, ChatEvent
 from inglenook.core.awake import Awake
-from inglenook.library.downloads import DownloadStatus, State
 from inglenook.library.events import ModelState, ModelStatus
+from inglenook.library.remote.downloads import DownloadStatus, State
 
 
 def of_chat(awake: Awake) -> Callable[[ChatEvent], None]:

@@ -25,9 +25,9 @@ from tests.library.fetching import Client, some_bytes  # noqa: E402
 from tests.library.hub import LoopbackHub  # noqa: E402
 
 from inglenook.library.control import Control  # noqa: E402
-from inglenook.library.download import Download  # noqa: E402
-from inglenook.library.hub import RemoteFile  # noqa: E402
-from inglenook.library.part import remove_part  # noqa: E402
+from inglenook.library.remote.download import Download  # noqa: E402
+from inglenook.library.remote.hub import RemoteFile  # noqa: E402
+from inglenook.library.remote.part import remove_part  # noqa: E402
 
 _TICK_SECONDS = 0.01
 

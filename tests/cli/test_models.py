@@ -15,8 +15,8 @@ import pytest
 from tests.library.hub import COMMIT, REPOSITORY, Fault, LoopbackHub
 
 from inglenook.core.settings import ALLOW_NETWORK, HUB_ADDRESS, MODEL_FILE
-from inglenook.library.bin import Bin, Deleted
 from inglenook.library.catalogue import ENTRIES
+from inglenook.library.files.bin import Bin, Deleted
 
 from .conftest import COMMAND, Program
 

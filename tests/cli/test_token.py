@@ -1,4 +1,4 @@
-"""`inglenook models token` without a keyring; with one see tests/library/test_access_token.py."""
+"""`inglenook models token` without a keyring; with one see tests/library/remote/test_access_token.py."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from inglenook.chat.events import AnswerEnded, AnswerWaiting, ApprovalAsked, Cha
 from inglenook.core.awake import Awake
 from inglenook.core.conversation import StoredMessage
 from inglenook.core.messages import Message, Role
-from inglenook.library.downloads import DownloadStatus, State
 from inglenook.library.events import ModelState, ModelStatus
+from inglenook.library.remote.downloads import DownloadStatus, State
 
 WAITS = AnswerWaiting("a", "m", Waiting.READING)
 ENDS = AnswerEnded("a", StoredMessage("m", "a", None, Message(Role.ASSISTANT, ())))

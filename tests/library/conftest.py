@@ -9,7 +9,7 @@ import pytest
 from tests.library.fetching import TOKEN, Client, some_bytes
 from tests.library.hub import LoopbackHub
 
-from inglenook.library.hub import RemoteFile
+from inglenook.library.remote.hub import RemoteFile
 
 SIZE = 3_000_000
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from tests.library.hub import LoopbackHub
 
 from inglenook.library.control import Control
-from inglenook.library.download import Download, Retry
-from inglenook.library.hub import Hub, RemoteFile
-from inglenook.library.network import Network
 from inglenook.library.progress import Progress
-from inglenook.library.traffic import Traffic
+from inglenook.library.remote.download import Download, Retry
+from inglenook.library.remote.hub import Hub, RemoteFile
+from inglenook.library.remote.network import Network
+from inglenook.library.remote.traffic import Traffic
 
 SOON = Retry(first=0.01, longest=0.05, attempts=5)
 TOKEN = "hf_this_is_a_secret"

@@ -18,7 +18,7 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from inglenook.library.hub import RemoteFile
+from inglenook.library.remote.hub import RemoteFile
 
 REPOSITORY = "owner/model"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

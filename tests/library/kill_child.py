@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx  # noqa: F401 - so that the time until it is imported is not among the moments to kill at
 from tests.library.fetching import Client
 
-from inglenook.library.downloads import Downloads, DownloadStatus, State
-from inglenook.library.hub import Hub
+from inglenook.library.remote.downloads import Downloads, DownloadStatus, State
+from inglenook.library.remote.hub import Hub
 
 
 class At:

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from inglenook.library.catalogue import ENTRIES, GPT_OSS_20B, GPT_OSS_120B_SPLIT, Entry, Format, entry
-from inglenook.library.hub import check_repository
+from inglenook.library.remote.hub import check_repository
 
 
 @pytest.mark.parametrize("one", ENTRIES, ids=lambda e: e.key)

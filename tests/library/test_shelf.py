@@ -19,10 +19,11 @@ from inglenook.core.errors import UserError
 from inglenook.core.memory import Machine, Plan, published
 from inglenook.core.settings import ALLOW_NETWORK, HUB_ADDRESS, MODEL_FILE, Settings
 from inglenook.library.catalogue import GPT_OSS_20B, GPT_OSS_20B_ORIGINAL, CatalogueFile, Entry
-from inglenook.library.downloads import Downloads, State
-from inglenook.library.found import Found, Place
-from inglenook.library.hub import Hub
-from inglenook.library.network import Network
+from inglenook.library.files.found import Found, Place
+from inglenook.library.remote.downloads import Downloads, State
+from inglenook.library.remote.hub import Hub
+from inglenook.library.remote.network import Network
+from inglenook.library.remote.traffic import Traffic
 from inglenook.library.service import ModelService
 from inglenook.library.shelf import (
     OWN,
@@ -37,7 +38,6 @@ from inglenook.library.shelf import (
     TrafficRead,
     Transferred,
 )
-from inglenook.library.traffic import Traffic
 
 E = TypeVar("E")
 SLOW = Fault(drip=(20_000, 0.01))

@@ -12,7 +12,7 @@ from tests.library.test_shelf import SLOW, Program
 from inglenook.core.settings import ALLOW_NETWORK
 from inglenook.library.added import Added
 from inglenook.library.catalogue import APACHE_2, GPT_OSS_20B, CatalogueFile, Entry, Format
-from inglenook.library.downloads import State
+from inglenook.library.remote.downloads import State
 from inglenook.library.shelf import Arrived, Offer, Offered, ShelfFailed, ShelfStatus
 
 KEY = f"{REPOSITORY}/mine.gguf"
@@ -146,6 +146,26 @@ def test_a_paused_one_stays_paused_and_known(tmp_path: Path, hub: LoopbackHub, e
     second = shelf(tmp_path, hub, entry)
     second.until(ShelfStatus, paused)
     second.shelf.close()
+
+
+def test_what_has_begun_goes_on_when_the_repository_has_moved_on(
+    tmp_path: Path, hub: LoopbackHub, entry: Entry, mine: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.always = SLOW
+    program = shelf(tmp_path, hub, entry)
+    program.shelf.find(REPOSITORY)
+    program.until(Offered)
+    program.shelf.get(KEY)
+    program.until(ShelfStatus, lambda s: (o := offered(s)) is not None and o.download is not None)
+    monkeypatch.setattr("tests.library.hub.COMMIT", "f" * 40)
+    before = len(program.heard)
+    program.shelf.find(REPOSITORY)
+    assert program.until(Offered, after=before).keys == (KEY,)
+    now = offered(program.shelf.status())
+    assert now is not None
+    assert now.entry.revision == COMMIT
+    assert now.download is not None
+    program.shelf.close()
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"models": [{}]}', '{"models": [{"key": 1, "files": []}]}', "\x00"])

@@ -17,13 +17,13 @@ from inglenook.core.errors import UserError
 from inglenook.core.events import Finished
 from inglenook.core.inference import DEMO, Cancelled
 from inglenook.core.settings import MODEL_FILE, Settings
-from inglenook.library.downloads import Downloads
 from inglenook.library.events import ModelState, ModelStatus
-from inglenook.library.found import Found
-from inglenook.library.moved import Kept, Moved
+from inglenook.library.files.found import Found
+from inglenook.library.files.moved import Kept, Moved
+from inglenook.library.remote.downloads import Downloads
+from inglenook.library.remote.traffic import Traffic
 from inglenook.library.service import ModelService
 from inglenook.library.shelf import OWN, Shelf, ShelfFailed, Transferred
-from inglenook.library.traffic import Traffic
 
 
 @pytest.fixture(scope="module")

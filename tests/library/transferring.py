@@ -13,9 +13,9 @@ from tests.engine import random_model
 from tests.library.hub import COMMIT, REPOSITORY
 
 from inglenook.library.catalogue import GPT_OSS_20B, CatalogueFile, Entry
-from inglenook.library.found import Found
-from inglenook.library.moved import Moved
-from inglenook.library.transfers import Stage, Transfers, TransferStatus
+from inglenook.library.files.found import Found
+from inglenook.library.files.moved import Moved
+from inglenook.library.files.transfers import Stage, Transfers, TransferStatus
 
 NAME = "published.gguf"
 

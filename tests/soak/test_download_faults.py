@@ -17,8 +17,8 @@ KILLS = 50
 @pytest.mark.parametrize(
     ("tests", "chosen", "variable", "count"),
     [
-        ("tests/library/test_download.py", "cut_at_random_bytes", "INGLENOOK_CUTS", CUTS),
-        ("tests/library/test_kill.py", "killed_at_any_moment", "INGLENOOK_KILLS", KILLS),
+        ("tests/library/remote/test_download.py", "cut_at_random_bytes", "INGLENOOK_CUTS", CUTS),
+        ("tests/library/remote/test_kill.py", "killed_at_any_moment", "INGLENOOK_KILLS", KILLS),
     ],
 )
 def test_many(tests: str, chosen: str, variable: str, count: int) -> None:

@@ -18,7 +18,7 @@ from tests.ui.shelf import MemoryShelf
 
 from inglenook.core.paths import Paths
 from inglenook.core.settings import Settings
-from inglenook.library.access_token import AccessToken
+from inglenook.library.remote.access_token import AccessToken
 from inglenook.ui.theme import Theme
 
 if TYPE_CHECKING:

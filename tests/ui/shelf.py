@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from inglenook.library.catalogue import ENTRIES, GPT_OSS_20B
-from inglenook.library.downloads import DownloadStatus, State
-from inglenook.library.found import Found
+from inglenook.library.files.found import Found
+from inglenook.library.remote.downloads import DownloadStatus, State
 from inglenook.library.shelf import Offer, ShelfEvent, ShelfStatus
 
 

@@ -15,7 +15,7 @@ import sys, threading
 from pathlib import Path
 from inglenook.core.paths import Paths
 from inglenook.core.settings import Settings
-from inglenook.library.access_token import AccessToken
+from inglenook.library.remote.access_token import AccessToken
 from inglenook.ui.app import run
 from PySide6.QtCore import QTimer
 from tests.ui.doubles import MemoryChats, MemoryModels

@@ -24,7 +24,7 @@ from inglenook.core.paths import Paths
 from inglenook.core.settings import TEMPERATURE, Settings
 from inglenook.core.tools import Tool
 from inglenook.engine.client import EngineClient
-from inglenook.library.access_token import AccessToken
+from inglenook.library.remote.access_token import AccessToken
 from inglenook.store.repository import SqliteStore
 from inglenook.ui.main_window import MainWindow
 from inglenook.ui.theme import Theme

@@ -21,15 +21,15 @@ from tests.ui.test_model_desk import press, texts, toast
 from inglenook.core.errors import ErrorInfo
 from inglenook.core.paths import Paths
 from inglenook.core.settings import Settings
-from inglenook.library.access_token import AccessToken
 from inglenook.library.catalogue import Format
-from inglenook.library.conversions import CONVERTED, ConversionStatus, Stage
-from inglenook.library.demo import demo_checkpoint
-from inglenook.library.downloads import Downloads
-from inglenook.library.hub import Hub
-from inglenook.library.network import Network
+from inglenook.library.making.conversions import CONVERTED, ConversionStatus, Stage
+from inglenook.library.making.demo import demo_checkpoint
+from inglenook.library.remote.access_token import AccessToken
+from inglenook.library.remote.downloads import Downloads
+from inglenook.library.remote.hub import Hub
+from inglenook.library.remote.network import Network
+from inglenook.library.remote.traffic import Traffic
 from inglenook.library.shelf import Shelf
-from inglenook.library.traffic import Traffic
 from inglenook.ui.main_window import MainWindow
 from inglenook.ui.theme import Theme
 

@@ -33,8 +33,8 @@ from inglenook.core.events import Channel
 from inglenook.core.messages import Effort
 from inglenook.core.paths import Paths
 from inglenook.core.settings import Settings
-from inglenook.library.access_token import AccessToken
 from inglenook.library.events import ModelState, ModelStatus
+from inglenook.library.remote.access_token import AccessToken
 from inglenook.ui import main_window as module
 from inglenook.ui.main_window import MainWindow
 from inglenook.ui.theme import Theme

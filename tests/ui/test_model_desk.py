@@ -16,11 +16,11 @@ from tests.ui.shelf import MemoryShelf
 from inglenook.core.errors import ErrorInfo
 from inglenook.core.settings import ALLOW_NETWORK, Settings
 from inglenook.library.catalogue import GPT_OSS_20B, GPT_OSS_120B
-from inglenook.library.downloads import State
 from inglenook.library.events import ModelState, ModelStatus
-from inglenook.library.found import Found
+from inglenook.library.files.found import Found
+from inglenook.library.remote.downloads import State
+from inglenook.library.remote.traffic import Request
 from inglenook.library.shelf import OWN, Arrived, Removed, ShelfFailed, TrafficRead
-from inglenook.library.traffic import Request
 from inglenook.ui.dialogs.models import ModelsDialog
 from inglenook.ui.dialogs.network import NetworkDialog, amount
 from inglenook.ui.main_window import MainWindow

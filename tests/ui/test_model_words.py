@@ -10,8 +10,8 @@ from inglenook.core import fitting
 from inglenook.core.errors import ErrorInfo
 from inglenook.core.memory import Device, Machine, published
 from inglenook.library.catalogue import GPT_OSS_20B
-from inglenook.library.downloads import DownloadStatus, State
 from inglenook.library.progress import Step
+from inglenook.library.remote.downloads import DownloadStatus, State
 from inglenook.library.shelf import Fit, Offer
 from inglenook.ui import model_words
 

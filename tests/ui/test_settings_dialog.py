@@ -23,7 +23,7 @@ from PySide6.QtWidgets import (
 from pytestqt.qtbot import QtBot
 
 from inglenook.core.settings import ALL, INSTRUCTIONS, TEXT_SIZE, THEME, Setting, Settings
-from inglenook.library.access_token import AccessToken
+from inglenook.library.remote.access_token import AccessToken
 from inglenook.ui.dialogs.settings import SettingsDialog
 from inglenook.ui.theme import Theme
 from inglenook.ui.widgets.segments import Segments

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QLineEdit
 from pytestqt.qtbot import QtBot
 
 from inglenook.core.errors import UserError
-from inglenook.library.access_token import Kept
+from inglenook.library.remote.access_token import Kept
 from inglenook.ui.widgets.token_row import TokenRow
 
 SECRET = "hf_this_is_secret"

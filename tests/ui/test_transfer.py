@@ -15,10 +15,10 @@ from tests.ui.test_model_desk import OURS, THEIRS, press, texts
 
 from inglenook.core.errors import ErrorInfo
 from inglenook.core.settings import MODEL_FILE, Settings
-from inglenook.library.found import Found
+from inglenook.library.files.found import Found
+from inglenook.library.files.transfers import Stage, TransferStatus, What
+from inglenook.library.files.usage import Usage
 from inglenook.library.shelf import OWN, Transferred
-from inglenook.library.transfers import Stage, TransferStatus, What
-from inglenook.library.usage import Usage
 from inglenook.ui.dialogs.models import ModelsDialog
 from inglenook.ui.main_window import MainWindow
 from inglenook.ui.panels.transfer import TransferRow, words_of

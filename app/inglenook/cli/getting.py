@@ -14,8 +14,8 @@ from inglenook.core.errors import UserError
 from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
 from inglenook.library.catalogue import Format
-from inglenook.library.downloads import DownloadStatus, State
 from inglenook.library.progress import Step
+from inglenook.library.remote.downloads import DownloadStatus, State
 from inglenook.library.shelf import Arrived, Offered, ShelfEvent, ShelfFailed, ShelfStatus
 
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ from inglenook.core.i18n import N_, tr
 from inglenook.core.inference import DEMO
 from inglenook.core.settings import MODEL_FILE
 from inglenook.library.catalogue import Entry, Format
-from inglenook.library.found import Found
-from inglenook.library.jobs import target_of
+from inglenook.library.files.found import Found
+from inglenook.library.files.usage import disk_use
+from inglenook.library.remote.jobs import target_of
 from inglenook.library.shelf import OWN, Offer, Removed, ShelfStatus
-from inglenook.library.usage import disk_use
 
 if TYPE_CHECKING:
     from inglenook.library.shelf import Shelf
@@ -301,7 +301,7 @@ def _pins(status: ShelfStatus, model: _Model) -> Iterator[tuple[Path, str]]:
 
 def _sha256(file: Path, digest: str) -> str:
     """Of the whole file, with progress."""
-    from inglenook.library.part import hash_of
+    from inglenook.library.remote.part import hash_of
 
     line = StatusLine(sys.stderr)
 

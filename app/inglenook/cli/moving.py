@@ -16,8 +16,8 @@ from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
 from inglenook.core.inference import DEMO
 from inglenook.library.catalogue import Format
+from inglenook.library.files.transfers import Stage, TransferStatus
 from inglenook.library.shelf import Emptied, Restored, ShelfStatus, Transferred
-from inglenook.library.transfers import Stage, TransferStatus
 
 if TYPE_CHECKING:
     from inglenook.library.shelf import Shelf

@@ -11,8 +11,8 @@ if TYPE_CHECKING:  # so that --help is quick
     from inglenook.core.inference import InferenceService
     from inglenook.core.paths import Paths
     from inglenook.core.settings import Settings
-    from inglenook.library.access_token import AccessToken
-    from inglenook.library.network import Network
+    from inglenook.library.remote.access_token import AccessToken
+    from inglenook.library.remote.network import Network
     from inglenook.library.service import ModelService
     from inglenook.library.shelf import Shelf
 

@@ -10,7 +10,7 @@ from inglenook.cli.services import Services
 from inglenook.cli.terminal import BadInputError
 from inglenook.core.errors import UserError
 from inglenook.core.i18n import N_, tr
-from inglenook.library.access_token import Kept
+from inglenook.library.remote.access_token import Kept
 
 _LONGEST = 4096  # characters that are read of a pipe
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from inglenook.core.i18n import N_
-from inglenook.library.hub import RemoteFile
+from inglenook.library.remote.hub import RemoteFile
 
 APACHE_2 = "Apache-2.0"
 

@@ -27,9 +27,9 @@ from inglenook.core.inference import (
 )
 from inglenook.core.paths import Paths
 from inglenook.core.settings import CONTEXT, GPU, MODEL_FILE, Setting, Settings
-from inglenook.library.demo import ensure_demo
 from inglenook.library.events import ModelState, ModelStatus
-from inglenook.library.moved import Moved
+from inglenook.library.files.moved import Moved
+from inglenook.library.making.demo import ensure_demo
 
 _COMES_BACK = (ModelState.READY, ModelState.ASLEEP, ModelState.CRASHED)
 

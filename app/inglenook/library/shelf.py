@@ -23,17 +23,21 @@ from inglenook.core.inference import DEMO
 from inglenook.core.memory import Plan
 from inglenook.core.settings import ALLOW_NETWORK, HUB_ADDRESS, MODEL_FILE, Setting, Settings
 from inglenook.library.added import Added
-from inglenook.library.address import parse
-from inglenook.library.bin import Bin, Deleted
 from inglenook.library.catalogue import ENTRIES, Entry, Format
-from inglenook.library.conversions import Conversions, ConversionStatus, Stage
-from inglenook.library.downloads import Downloads, DownloadStatus, State
-from inglenook.library.found import HUGGING_FACE, Found, Place, look
-from inglenook.library.hub import HUB
-from inglenook.library.jobs import Job, target_of
-from inglenook.library.listed import chosen, kept
-from inglenook.library.moved import Kept, Moved
-from inglenook.library.repository import check_remote, models_at
+from inglenook.library.files.bin import Bin, Deleted
+from inglenook.library.files.found import HUGGING_FACE, Found, Place, look
+from inglenook.library.files.listed import chosen, kept
+from inglenook.library.files.moved import Kept, Moved
+from inglenook.library.files.transfers import Stage as TransferStage
+from inglenook.library.files.transfers import Transfers, TransferStatus, What
+from inglenook.library.files.usage import usage_of
+from inglenook.library.making.conversions import Conversions, ConversionStatus, Stage
+from inglenook.library.remote.address import parse
+from inglenook.library.remote.downloads import Downloads, DownloadStatus, State
+from inglenook.library.remote.hub import HUB
+from inglenook.library.remote.jobs import Job, target_of
+from inglenook.library.remote.repository import check_remote, models_at
+from inglenook.library.remote.traffic import Traffic
 from inglenook.library.service import ModelService
 from inglenook.library.shelf_events import (
     OWN,
@@ -50,10 +54,6 @@ from inglenook.library.shelf_events import (
     TrafficRead,
     Transferred,
 )
-from inglenook.library.traffic import Traffic
-from inglenook.library.transfers import Stage as TransferStage
-from inglenook.library.transfers import Transfers, TransferStatus, What
-from inglenook.library.usage import usage_of
 
 log = logging.getLogger(__name__)
 
@@ -278,7 +278,11 @@ class Shelf:
         finally:
             self._update(finding="")
         keys = []
+        coming = {o.entry.key for o in self._status.offers if o.download is not None}
         for entry in found:
+            if entry.key in coming:  # of another commit, perhaps: what has begun goes on
+                keys.append(entry.key)
+                continue
             known = self._ids.setdefault(Job("", entry.remote()).id, entry)
             keys.append(known.key)
             if known is entry:
@@ -297,7 +301,11 @@ class Shelf:
 
     def _checked(self, entry: Entry) -> Entry:
         """One that an address has, when its header is that of a gpt-oss; kept, so that a download goes on by name."""
-        checked = check_remote(self._downloads.hub(), entry)
+        self._update(finding=entry.key)
+        try:
+            checked = check_remote(self._downloads.hub(), entry)
+        finally:
+            self._update(finding="")
         self._added.add(checked)
         self._unchecked.discard(entry.key)
         self._ids[Job("", entry.remote()).id] = checked

@@ -10,12 +10,12 @@ from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
 from inglenook.core.memory import Plan
 from inglenook.library.catalogue import Entry
-from inglenook.library.conversions import ConversionStatus
-from inglenook.library.downloads import DownloadStatus
-from inglenook.library.found import Found
-from inglenook.library.traffic import Request
-from inglenook.library.transfers import TransferStatus
-from inglenook.library.usage import Usage
+from inglenook.library.files.found import Found
+from inglenook.library.files.transfers import TransferStatus
+from inglenook.library.files.usage import Usage
+from inglenook.library.making.conversions import ConversionStatus
+from inglenook.library.remote.downloads import DownloadStatus
+from inglenook.library.remote.traffic import Request
 
 OWN = "Inglenook"
 """The owner of files that this program fetched or made."""

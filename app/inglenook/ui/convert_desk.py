@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from inglenook.core.i18n import N_, tr
-from inglenook.library.conversions import Brought, ConversionStatus, Kind
+from inglenook.library.making.conversions import Brought, ConversionStatus, Kind
 from inglenook.ui.panels.conversion import ConversionRow
 from inglenook.ui.services import Shelf
 from inglenook.ui.theme import SPACE

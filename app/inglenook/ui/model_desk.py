@@ -19,7 +19,8 @@ from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
 from inglenook.core.inference import DEMO
 from inglenook.core.settings import Settings
-from inglenook.library.downloads import DownloadStatus, State
+from inglenook.library.files.transfers import What
+from inglenook.library.remote.downloads import DownloadStatus, State
 from inglenook.library.shelf import (
     Arrived,
     Offered,
@@ -30,7 +31,6 @@ from inglenook.library.shelf import (
     TrafficRead,
     Transferred,
 )
-from inglenook.library.transfers import What
 from inglenook.ui.convert_desk import ConvertDesk
 from inglenook.ui.panels.download import DownloadBar
 from inglenook.ui.panels.empty import EmptyState

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
-from inglenook.library.downloads import DownloadStatus, State
 from inglenook.library.progress import Step
+from inglenook.library.remote.downloads import DownloadStatus, State
 from inglenook.library.shelf import Fit, Offer
 
 STILL = (State.PAUSED, State.FAILED)

@@ -11,9 +11,9 @@ from typing import Protocol
 
 from inglenook.chat.events import ChatEvent
 from inglenook.core.messages import Effort
-from inglenook.library.access_token import Kept
 from inglenook.library.events import ModelStatus
-from inglenook.library.found import Found
+from inglenook.library.files.found import Found
+from inglenook.library.remote.access_token import Kept
 from inglenook.library.shelf import ShelfEvent, ShelfStatus
 
 
@@ -134,7 +134,7 @@ class Models(Protocol):
 
 
 class Token(Protocol):
-    """The access token of the Hub; see `inglenook.library.access_token.AccessToken`. All but `kept` may take long."""
+    """The Hub's access token; see `inglenook.library.remote.access_token.AccessToken`. All but `kept` may take long."""
 
     def kept(self) -> Kept:
         """Where it is; at once."""

@@ -8,8 +8,8 @@ from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from inglenook.core.i18n import N_, tr
-from inglenook.library.found import Found
-from inglenook.library.transfers import TransferStatus
+from inglenook.library.files.found import Found
+from inglenook.library.files.transfers import TransferStatus
 from inglenook.ui.panels.transfer import TransferRow
 from inglenook.ui.services import Shelf
 from inglenook.ui.theme import SPACE

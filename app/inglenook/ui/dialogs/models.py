@@ -25,10 +25,10 @@ from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
 from inglenook.core.inference import DEMO
 from inglenook.library.catalogue import Format
-from inglenook.library.downloads import State
-from inglenook.library.found import Found
+from inglenook.library.files.found import Found
+from inglenook.library.files.usage import disk_use
+from inglenook.library.remote.downloads import State
 from inglenook.library.shelf import OWN, Offer, ShelfStatus
-from inglenook.library.usage import disk_use
 from inglenook.ui import model_words
 from inglenook.ui.panels.conversion import ConversionRow
 from inglenook.ui.panels.download import DownloadRow

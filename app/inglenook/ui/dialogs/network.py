@@ -31,8 +31,8 @@ from PySide6.QtWidgets import (
 from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
 from inglenook.core.settings import ALLOW_NETWORK, Settings
-from inglenook.library.network import PURPOSES
-from inglenook.library.traffic import Request
+from inglenook.library.remote.network import PURPOSES
+from inglenook.library.remote.traffic import Request
 from inglenook.ui.theme import SPACE, Theme
 
 _COLUMNS = (N_("Time"), N_("Host"), N_("Purpose"), N_("Received"), N_("Sent"), N_("Requests"))

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QPushButton, QWidget
 
 from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
-from inglenook.library.conversions import RUNNING, ConversionStatus, Stage
+from inglenook.library.making.conversions import RUNNING, ConversionStatus, Stage
 from inglenook.ui import model_words
 from inglenook.ui.widgets.job_row import JobRow
 

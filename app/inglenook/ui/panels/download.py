@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from inglenook.core.i18n import N_, tr
-from inglenook.library.downloads import DownloadStatus, State
+from inglenook.library.remote.downloads import DownloadStatus, State
 from inglenook.ui import model_words
 from inglenook.ui.theme import SPACE
 from inglenook.ui.widgets.toast import announce

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtWidgets import QWidget
 
 from inglenook.core.i18n import N_, tr
-from inglenook.library.transfers import RUNNING, Stage, TransferStatus, What
+from inglenook.library.files.transfers import RUNNING, Stage, TransferStatus, What
 from inglenook.ui import model_words
 from inglenook.ui.widgets.job_row import JobRow
 

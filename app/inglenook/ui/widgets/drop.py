@@ -13,7 +13,7 @@ from PySide6.QtGui import QDragEnterEvent, QDragMoveEvent, QDropEvent
 from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
 from inglenook.core.i18n import N_, tr
-from inglenook.library.conversions import Brought, Kind, recognise
+from inglenook.library.making.conversions import Brought, Kind, recognise
 from inglenook.ui.theme import SPACE
 from inglenook.ui.widgets.toast import announce
 

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBox
 
 from inglenook.core.errors import UserError
 from inglenook.core.i18n import N_, tr
-from inglenook.library.access_token import Kept
+from inglenook.library.remote.access_token import Kept
 from inglenook.ui.services import Token
 from inglenook.ui.theme import SPACE
 from inglenook.ui.widgets.toast import announce

@@ -1,0 +1,1 @@
+"""Model files on this computer: found, brought here, moved, removed and brought back."""

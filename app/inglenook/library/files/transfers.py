@@ -1,0 +1,416 @@
+"""Copying a model into our own folder, and moving one elsewhere: a job on a thread, one at a time in this program.
+
+A copy is hashed as it is written; that says whether it is the published file. A copy to another drive whose original
+is to go is also read back from there first. On one drive a move only renames. A model may be moved while an engine has
+it open: where the system allows that, what is open stays readable; where it does not (Windows), a rename is refused,
+and after a copy the original goes with the next start.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from inglenook.core.errors import ErrorInfo, UserError
+from inglenook.core.i18n import N_, tr
+from inglenook.library.catalogue import Entry
+from inglenook.library.control import Control, Stopped
+from inglenook.library.files import bringing
+from inglenook.library.files.copying import check_room, copy, hash_again, write_failed
+from inglenook.library.files.found import Found
+from inglenook.library.files.journal import Journal, Note, new_id
+from inglenook.library.files.moved import Kept, Moved
+from inglenook.library.progress import Meter, Progress
+from inglenook.library.remote.download import note_verified
+from inglenook.library.remote.part import remove_part
+
+log = logging.getLogger(__name__)
+
+
+class What(StrEnum):
+    """The kind of job."""
+
+    IMPORT = "import"
+    MOVE = "move"
+
+
+class Stage(StrEnum):
+    """Where it stands."""
+
+    LOOKING = "looking"  # what it is, and whether there is room
+    COPYING = "copying"
+    CHECKING = "checking"  # reading back what was written
+    FINISHED = "finished"  # `path` is the first file
+    FAILED = "failed"  # `error` says why
+
+
+RUNNING = (Stage.LOOKING, Stage.COPYING, Stage.CHECKING)
+
+
+@dataclass(frozen=True, slots=True)
+class TransferStatus:
+    """One job: bytes `done` of `total` never become fewer; `total` counts what is read back too.
+
+    `published` is the name of the published file that the copy is, "" for one that nobody knows; `entry` the key of
+    that model. `waits`: the original is in use, and goes with the next start.
+    """
+
+    what: What
+    stage: Stage
+    source: Path
+    title: str
+    done: int = 0
+    total: int = 0
+    rate: float = 0.0
+    seconds_left: float | None = None
+    path: Path | None = None
+    published: str = ""
+    entry: str = ""
+    waits: bool = False
+    error: ErrorInfo | None = None
+
+    def speed(self) -> str:
+        """The rate in words; "" while it is not known. Disks are quick, so not in gigabytes."""
+        return tr(N_("{rate} MB a second"), rate=f"{max(1, round(self.rate / 1e6)):,}") if self.rate else ""
+
+    def text(self) -> str:
+        """What came of it."""
+        if self.error is not None:
+            return self.error.text()
+        if self.what is What.MOVE:
+            text = N_("{title} is now in {folder}.")
+            if self.waits:
+                text = N_("{title} is now in {folder}. The original is in use; the next start of Inglenook removes it.")
+            return tr(text, title=self.title, folder=self.path.parent if self.path else "")
+        if self.published:
+            return tr(N_("{title} is here. It is exactly the published file {name}."), **self._names())
+        text = N_("{title} is here. It is not a file that Inglenook knows: its header is right, the rest unproven.")
+        return tr(text, **self._names())
+
+    def _names(self) -> dict[str, str]:
+        return {"title": self.title, "name": self.published}
+
+
+class Transfers:
+    """Methods return at once, but for `recover` and `close`. `entries` are the published models.
+
+    `tell` is called with each change, on a thread; with None at the end of what was cancelled or dismissed.
+    """
+
+    def __init__(
+        self,
+        models: Path,
+        moved: Moved,
+        entries: Callable[[], Sequence[Entry]],
+        tell: Callable[[TransferStatus | None], None],
+    ) -> None:
+        self._models = models
+        self._entries = entries
+        self._tell = tell
+        self._moved = moved
+        self._journal = Journal(models / ".transfers", self._note_move)
+        self._lock = threading.Lock()
+        self._control: Control | None = None
+        self._thread: threading.Thread | None = None
+        self._status: TransferStatus | None = None
+
+    def start_import(self, source: Path, title: str = "") -> None:
+        """Copies the model in that file or folder. Raises `UserError` while another one is on its way.
+
+        `title` is for a file whose name says nothing.
+        """
+        status = TransferStatus(What.IMPORT, Stage.LOOKING, source, title or source.name)
+        self._start(status, lambda status, control: self._import(status, control, title))
+
+    def start_move(self, model: Found, folder: Path) -> None:
+        """Moves a model of ours, or one that the user chose. Raises `UserError` while another one is on its way."""
+        status = TransferStatus(What.MOVE, Stage.LOOKING, model.path, model.title)
+        self._start(status, lambda status, control: self._move(status, control, model, folder))
+
+    def cancel(self) -> None:
+        """Ends it, with nothing left of it; or takes away what is shown of one that has ended."""
+        with self._lock:
+            control = self._control
+        if control is not None:
+            control.stop()
+        else:
+            self._set(None)
+
+    def recover(self) -> None:
+        """Deals with what a kill has left. OSError."""
+        self._journal.recover()
+
+    def close(self) -> None:
+        """Ends it and waits until it has cleaned up."""
+        with self._lock:
+            control = self._control
+        if control is not None:
+            control.stop()
+        if self._thread is not None:
+            self._thread.join(60)
+
+    # -- the thread --
+
+    def _start(self, status: TransferStatus, work: Callable[[TransferStatus, Control], TransferStatus]) -> None:
+        with self._lock:
+            if self._control is not None:
+                raise UserError(N_("One model is being copied or moved. Wait for its end, or cancel it."))
+            self._control = control = Control()
+        self._set(status)
+        self._thread = threading.Thread(target=self._run, args=(status, control, work), name="transfer", daemon=True)
+        self._thread.start()
+
+    def _run(
+        self, first: TransferStatus, control: Control, work: Callable[[TransferStatus, Control], TransferStatus]
+    ) -> None:
+        status: TransferStatus | None = None
+        try:
+            status = work(first, control)
+        except Stopped:
+            status = None
+        except UserError as error:
+            status = self._failed(first, error)
+        except OSError as error:
+            status = self._failed(first, write_failed(error, self._models, 0))
+        except Exception:  # our bug: logged and told
+            log.exception("a transfer failed")
+            status = self._failed(first, UserError(N_("That did not work by a fault of Inglenook. Its log says more.")))
+        finally:
+            with self._lock:
+                self._control = None
+        self._set(status)
+
+    def _failed(self, first: TransferStatus, error: UserError) -> TransferStatus:
+        return replace(first, stage=Stage.FAILED, error=error.info)
+
+    def _set(self, status: TransferStatus | None) -> None:
+        self._status = status
+        self._tell(status)
+
+    def _note_move(self, note: Note) -> None:
+        self._moved.note(Path(note.old), Kept(note.title, note.targets, note.size))
+
+    # -- import --
+
+    def _import(self, status: TransferStatus, control: Control, title: str) -> TransferStatus:
+        found = bringing.model_at(status.source.absolute())
+        found = replace(found, title=title or found.title)
+        if found.path.is_relative_to(self._models):
+            raise UserError(N_("{title} is in Inglenook's own folder already."), title=found.title)
+        sizes = _sizes(found.files)
+        named = bringing.by_name(found.files, sizes, self._entries())
+        if named is not None and all(place.exists() for place in bringing.places_of(named, self._models)):
+            raise UserError(N_("{title} is here already: {name}."), title=tr(named.title), name=named.files[0].name)
+        note = self._note(found.title, found.files, sizes, self._models / ".transfers", "")
+        Path(note.temporary[0]).parent.mkdir(parents=True, exist_ok=True)
+        check_room(self._models, note.size)
+        self._journal.begin(note)
+        try:
+            work = _Work(replace(status, title=found.title, total=note.size), self._set)
+            digests = self._copy(note, found.files, control, work)
+            entry = bringing.by_digest(digests, self._entries())
+            if named is not None and entry is not named:
+                raise self._set_aside(note, digests, named)
+            _check_header(Path(note.temporary[0]), found)
+            control.check()
+            places = bringing.places_of(entry, self._models) if entry is not None else []
+            if not places or any(place.exists() for place in places):
+                places = bringing.free_places(found, self._models / bringing.IMPORTED)
+            self._journal.place(replace(note, targets=tuple(map(str, places))))
+        finally:
+            self._journal.give_up(note)
+        return self._imported(work.status, places, digests, entry)
+
+    def _imported(
+        self, status: TransferStatus, places: list[Path], digests: list[str], entry: Entry | None
+    ) -> TransferStatus:
+        with suppress(OSError):  # then a chat that remembers what was here once finds that
+            self._moved.arrived(places[0])
+        if entry is not None:
+            for place, digest in zip(places, digests, strict=True):
+                with suppress(OSError):  # then it is read once more when somebody asks
+                    note_verified(place, digest)
+                    remove_part(place)
+            title, names = tr(entry.title), ", ".join(file.name for file in entry.files)
+            status = replace(status, title=title, published=names, entry=entry.key)
+        return replace(status, stage=Stage.FINISHED, path=places[0], done=status.total)
+
+    def _set_aside(self, note: Note, digests: Sequence[str], entry: Entry) -> UserError:
+        """Keeps the files whose bytes are wrong out of the way; the error that says so."""
+        wrong = []
+        for temporary, digest, file, place in zip(
+            map(Path, note.temporary), digests, entry.files, bringing.places_of(entry, self._models), strict=True
+        ):
+            if digest != file.digest:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                aside = place.with_name(f"{place.name}.wrong")
+                temporary.replace(aside)
+                wrong.append(str(aside))
+        text = N_(
+            "{name} is damaged or was changed: it has the name and size of the published file, but other bytes. It is "
+            "not used; the copy was set aside as {aside}. Copy it anew from where it came from, or get it here."
+        )
+        return UserError(text, name=entry.files[0].name, aside=", ".join(wrong))
+
+    # -- move --
+
+    def _move(self, status: TransferStatus, control: Control, model: Found, folder: Path) -> TransferStatus:
+        folder, model = folder.absolute(), _whole(model)
+        if not folder.is_dir():
+            text = N_("There is no folder {folder}. If it is on a drive, connect that; or choose another folder.")
+            raise UserError(text, folder=folder)
+        places = self._places(model, folder)
+        sizes = _sizes(model.files)
+        into = places[0].parent if len(places) == 1 else folder
+        rename = model.files[0].stat().st_dev == folder.stat().st_dev
+        temporary = into if into.is_dir() else folder
+        note = self._note(model.title, model.files, sizes, temporary, str(model.path))
+        note = replace(note, targets=tuple(map(str, places)))
+        work = _Work(replace(status, total=note.size if rename else 2 * note.size), self._set)
+        waits = False
+        if not rename or not self._rename(note):
+            check_room(folder, note.size)
+            self._journal.begin(note)
+            try:
+                digests = self._copy(note, model.files, control, work)
+                self._read_back(note, digests, control, work)
+                control.check()
+                waits = not self._place(note)
+            finally:
+                self._journal.give_up(note)
+        return replace(work.status, stage=Stage.FINISHED, path=places[0], done=work.status.total, waits=waits)
+
+    def _places(self, model: Found, folder: Path) -> list[Path]:
+        """Where its files go in `folder`; in our own folder, where they would be if they had been fetched."""
+        if folder == self._models:
+            entry = bringing.by_name(model.files, _sizes(model.files), self._entries())
+            places = bringing.places_of(entry, self._models) if entry is not None else []
+            if places and not any(place.exists() for place in places):
+                return places
+            folder = folder / bringing.IMPORTED
+        if model.path.parent == folder:
+            raise UserError(N_("{title} is in that folder already."), title=model.title)
+        return bringing.free_places(model, folder)
+
+    def _rename(self, note: Note) -> bool:
+        """On one drive. False where the system says that it is none."""
+        note = replace(note, temporary=note.originals, placing=True)
+        self._journal.begin(note)
+        try:
+            self._place(note)
+        except UserError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno == errno.EXDEV:
+                return False
+            raise
+        finally:
+            self._journal.give_up(replace(note, placing=False))
+        return True
+
+    def _place(self, note: Note) -> bool:
+        try:
+            return self._journal.place(note)
+        except PermissionError as error:
+            text = N_(
+                "{title} cannot be moved: a program has it open, or the folder is not yours to change. Choose another "
+                "model, close Inglenook's other windows, and try again."
+            )
+            raise UserError(text, title=note.title) from error
+        except OSError as error:
+            raise write_failed(error, Path(note.targets[0]).parent, note.size) from error
+
+    def _read_back(self, note: Note, digests: Sequence[str], control: Control, work: _Work) -> None:
+        work.stage(Stage.CHECKING)
+        for file, digest in zip(map(Path, note.temporary), digests, strict=True):
+            try:
+                found = hash_again(file, control, work.at)
+            except OSError as error:
+                raise write_failed(error, file.parent, note.size) from error
+            if found != digest:
+                text = N_(
+                    "{folder} gives back other bytes than were written: its drive may be failing. The original is as "
+                    "it was. Choose another drive."
+                )
+                raise UserError(text, folder=file.parent)
+            work.next_file()
+
+    # -- both --
+
+    def _copy(self, note: Note, files: Sequence[Path], control: Control, work: _Work) -> list[str]:
+        work.stage(Stage.COPYING)
+        digests = []
+        for file, size, temporary in zip(files, note.sizes, map(Path, note.temporary), strict=True):
+            digests.append(copy(file, size, temporary, control, work.at))
+            work.next_file()
+        return digests
+
+    def _note(self, title: str, files: Sequence[Path], sizes: Sequence[int], folder: Path, old: str) -> Note:
+        id_ = new_id()
+        temporary = tuple(str(folder / f".{id_}-{number}.part") for number in range(len(files)))
+        originals = tuple(map(str, files)) if old else ()
+        return Note(id_, title, sum(sizes), temporary, temporary, tuple(sizes), originals, old)
+
+
+class _Work:
+    """Turns positions in one file after the other into statuses."""
+
+    def __init__(self, first: TransferStatus, tell: Callable[[TransferStatus], None]) -> None:
+        self.status = first
+        self._tell = tell
+        self._meter = Meter(first.total, self._report)
+        self._before = 0
+        self._here = 0
+
+    def stage(self, stage: Stage) -> None:
+        """Another kind of work, with a rate of its own."""
+        self.status = replace(self.status, stage=stage)
+        self._meter.start(self._before)
+
+    def at(self, position: int) -> None:
+        """So much of this file."""
+        self._here = position
+        self._meter.at(self._before + position)
+
+    def next_file(self) -> None:
+        """The one before is complete."""
+        self._before, self._here = self._before + self._here, 0
+
+    def _report(self, progress: Progress) -> None:
+        self.status = replace(self.status, done=progress.done, rate=progress.rate, seconds_left=progress.seconds_left)
+        self._tell(self.status)
+
+
+def _whole(model: Found) -> Found:
+    """As it is now, with all its files."""
+    _sizes([model.path])
+    found = bringing.model_at(model.path)
+    if any(file.is_symlink() for file in found.files):
+        raise UserError(N_("{title} is a link to a file elsewhere. Move that."), title=model.title)
+    return replace(found, title=model.title, owner=model.owner)
+
+
+def _sizes(files: Sequence[Path]) -> list[int]:
+    try:
+        return [file.stat().st_size for file in files]
+    except OSError as error:
+        text = N_("{file} is not there ({reason}). If it is on a drive, connect that and try again.")
+        raise UserError(text, file=error.filename, reason=error.strerror or error) from error
+
+
+def _check_header(copied: Path, found: Found) -> None:
+    """What was looked at before may have changed since: what counts is what was copied."""
+    from inglenook_convert.headers import HeaderError, check_gguf
+
+    try:
+        right = check_gguf(copied).architecture == "gpt-oss"
+    except HeaderError as error:
+        raise UserError("{reason}", reason=error) from None
+    if not right:
+        text = N_("{file} changed while it was copied. Wait until nothing writes to it, and try again.")
+        raise UserError(text, file=found.path)
