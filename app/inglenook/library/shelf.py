@@ -25,8 +25,8 @@ from inglenook.core.settings import ALLOW_NETWORK, HUB_ADDRESS, MODEL_FILE, Sett
 from inglenook.library.added import Added
 from inglenook.library.catalogue import ENTRIES, Entry, Format
 from inglenook.library.files.bin import Bin, Deleted
-from inglenook.library.files.found import HUGGING_FACE, Found, Place, look
-from inglenook.library.files.listed import chosen, kept
+from inglenook.library.files.found import HUGGING_FACE, Found, Place
+from inglenook.library.files.listed import models_here
 from inglenook.library.files.moved import Kept, Moved
 from inglenook.library.files.transfers import Stage as TransferStage
 from inglenook.library.files.transfers import Transfers, TransferStatus, What
@@ -406,12 +406,8 @@ class Shelf:
     def _look_around(self) -> None:
         self._moved.refresh()
         titles = {path: tr(entry.title) for entry in self._ids.values() if (path := self._path_of(entry))}
-        found = look([Place(OWN, self._folder), *self._places()])
-        listed = {str(one.path) for one in found}
-        found += [kept(model) for model in self._moved.models() if model.files[0] not in listed]
-        listed |= {model.files[0] for model in self._moved.models()}
-        names = {self._moved.now(name) for name in {self._settings.get(MODEL_FILE), *self._remembered}}
-        found[:0] = [chosen(Path(name)) for name in sorted(names - {"", DEMO} - listed)]
+        places = [Place(OWN, self._folder), *self._places()]
+        found = models_here(places, self._moved, {self._settings.get(MODEL_FILE), *self._remembered} - {"", DEMO})
         self._update(here=tuple(replace(one, title=titles.get(one.path, one.title)) for one in found), looking=False)
 
     def _hubs(self) -> list[Path]:

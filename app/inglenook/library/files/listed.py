@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from inglenook.library.files.found import Found, examine
-from inglenook.library.files.moved import Kept
+from inglenook.library.files.found import Found, Place, examine, look
+from inglenook.library.files.moved import Kept, Moved
 from inglenook.library.files.usage import away
 from inglenook.library.shelf_events import OWN
 
 
-def chosen(path: Path) -> Found:
+def models_here(places: list[Place], moved: Moved, names: Iterable[str]) -> list[Found]:
+    """Those in `places` and ours that were moved; before them those of the `names` that are not among them."""
+    found = look(places)
+    listed = {str(one.path) for one in found}
+    found += [_kept(model) for model in moved.models() if model.files[0] not in listed]
+    listed |= {model.files[0] for model in moved.models()}
+    return [*(_chosen(Path(name)) for name in sorted(set(map(moved.now, names)) - listed)), *found]
+
+
+def _chosen(path: Path) -> Found:
     """The file that the user chose somewhere."""
     try:
         return Found(path, "", path.stem, path.stat().st_size, (path,))
@@ -19,7 +29,7 @@ def chosen(path: Path) -> Found:
         return Found(path, "", path.stem, problem=away(path))
 
 
-def kept(model: Kept) -> Found:
+def _kept(model: Kept) -> Found:
     """One of ours that was moved."""
     path = Path(model.files[0])
     try:
