@@ -138,7 +138,7 @@ def test_old_turns_leave_many_at_once_and_the_cache_serves_those_between(
 
 
 def test_an_answer_that_fills_the_context_ends_cleanly_and_goes_on_without_older_turns(bench: Bench) -> None:
-    chat = bench.ask("Hello. " + "I like rain. " * 60)
+    chat = bench.ask("Hello! " + "Thank you. " * 60)
     start = bench.heard.mark()
     bench.ask(STORY, chat)
     cut = bench.heard.ended(chat, start).message
