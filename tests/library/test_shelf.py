@@ -25,13 +25,13 @@ from inglenook.library.remote.hub import Hub
 from inglenook.library.remote.network import Network
 from inglenook.library.remote.traffic import Traffic
 from inglenook.library.service import ModelService
-from inglenook.library.shelf import (
+from inglenook.library.shelf import Shelf
+from inglenook.library.shelf_events import (
     OWN,
     Arrived,
     Offer,
     Removed,
     Restored,
-    Shelf,
     ShelfEvent,
     ShelfFailed,
     ShelfStatus,

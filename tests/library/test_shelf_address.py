@@ -13,7 +13,7 @@ from inglenook.core.settings import ALLOW_NETWORK
 from inglenook.library.added import Added
 from inglenook.library.catalogue import APACHE_2, GPT_OSS_20B, CatalogueFile, Entry, Format
 from inglenook.library.remote.downloads import State
-from inglenook.library.shelf import Arrived, Offer, Offered, ShelfFailed, ShelfStatus
+from inglenook.library.shelf_events import Arrived, Offer, Offered, ShelfFailed, ShelfStatus
 
 KEY = f"{REPOSITORY}/mine.gguf"
 

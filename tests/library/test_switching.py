@@ -23,7 +23,8 @@ from inglenook.library.files.moved import Kept, Moved
 from inglenook.library.remote.downloads import Downloads
 from inglenook.library.remote.traffic import Traffic
 from inglenook.library.service import ModelService
-from inglenook.library.shelf import OWN, Shelf, ShelfFailed, Transferred
+from inglenook.library.shelf import Shelf
+from inglenook.library.shelf_events import OWN, ShelfFailed, Transferred
 
 
 @pytest.fixture(scope="module")

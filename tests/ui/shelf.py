@@ -10,7 +10,7 @@ from typing import Any
 from inglenook.library.catalogue import ENTRIES, GPT_OSS_20B
 from inglenook.library.files.found import Found
 from inglenook.library.remote.downloads import DownloadStatus, State
-from inglenook.library.shelf import Offer, ShelfEvent, ShelfStatus
+from inglenook.library.shelf_events import Offer, ShelfEvent, ShelfStatus
 
 
 class MemoryShelf:

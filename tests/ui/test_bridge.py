@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from types import UnionType
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +19,7 @@ from tests.ui.shelf import MemoryShelf
 from inglenook.chat.events import AnswerDelta, AnswerPartEnded, AnswerPartStarted, ChatEvent
 from inglenook.core.events import Channel
 from inglenook.library.events import ModelState, ModelStatus
-from inglenook.library.shelf import Removed, ShelfEvent, ShelfStatus
+from inglenook.library.shelf_events import Removed, ShelfEvent, ShelfStatus
 from inglenook.ui.bridge import Bridge
 
 Event = ChatEvent | ModelStatus
@@ -63,6 +65,20 @@ def test_of_two_states_of_the_shelf_the_later_is_told_and_nothing_overtakes(brid
     shelf.change(free=3)
     bridge.flush()
     assert [event.free if isinstance(event, ShelfStatus) else event for event in got] == [2, removed, 3]
+
+
+@pytest.mark.parametrize(("union", "signal"), [(ShelfEvent, "shelf_event"), (ChatEvent, "chat_event")])
+def test_every_kind_of_event_arrives_where_it_is_awaited(bridge: Bridge, union: UnionType, signal: str) -> None:
+    """Also a kind that is added later, and nowhere else than there."""
+    heard: dict[str, list[object]] = {name: [] for name in ("chat_event", "model_status", "shelf_event")}
+    for name, got in heard.items():
+        getattr(bridge, name).connect(got.append)
+    events = [object.__new__(kind) for kind in get_args(union) if kind is not AnswerDelta]
+    for event in events:
+        bridge.put(event)
+    bridge.flush()
+    assert list(map(id, heard.pop(signal))) == list(map(id, events))
+    assert not any(heard.values())
 
 
 def test_deltas_of_a_part_are_joined(bridge: Bridge, chats: MemoryChats) -> None:

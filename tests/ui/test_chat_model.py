@@ -18,7 +18,7 @@ from inglenook.core.conversation import Tree
 from inglenook.core.errors import ErrorInfo
 from inglenook.core.inference import DEMO
 from inglenook.library.events import ModelState, ModelStatus
-from inglenook.library.shelf import Arrived
+from inglenook.library.shelf_events import Arrived
 from inglenook.ui.main_window import MainWindow
 
 

@@ -20,7 +20,7 @@ from inglenook.library.events import ModelState, ModelStatus
 from inglenook.library.files.found import Found
 from inglenook.library.remote.downloads import State
 from inglenook.library.remote.traffic import Request
-from inglenook.library.shelf import OWN, Arrived, Removed, ShelfFailed, TrafficRead
+from inglenook.library.shelf_events import OWN, Arrived, Removed, ShelfFailed, TrafficRead
 from inglenook.ui.dialogs.models import ModelsDialog
 from inglenook.ui.dialogs.network import NetworkDialog, amount
 from inglenook.ui.main_window import MainWindow

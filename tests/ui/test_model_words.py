@@ -12,7 +12,7 @@ from inglenook.core.memory import Device, Machine, published
 from inglenook.library.catalogue import GPT_OSS_20B
 from inglenook.library.progress import Step
 from inglenook.library.remote.downloads import DownloadStatus, State
-from inglenook.library.shelf import Fit, Offer
+from inglenook.library.shelf_events import Fit, Offer
 from inglenook.ui import model_words
 
 GB = 1_000_000_000

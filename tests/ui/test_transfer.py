@@ -18,7 +18,7 @@ from inglenook.core.settings import MODEL_FILE, Settings
 from inglenook.library.files.found import Found
 from inglenook.library.files.transfers import Stage, TransferStatus, What
 from inglenook.library.files.usage import Usage
-from inglenook.library.shelf import OWN, Transferred
+from inglenook.library.shelf_events import OWN, Transferred
 from inglenook.ui.dialogs.models import ModelsDialog
 from inglenook.ui.main_window import MainWindow
 from inglenook.ui.panels.transfer import TransferRow, words_of

@@ -16,7 +16,7 @@ from inglenook.core.i18n import N_, tr
 from inglenook.library.catalogue import Format
 from inglenook.library.progress import Step
 from inglenook.library.remote.downloads import DownloadStatus, State
-from inglenook.library.shelf import Arrived, Offered, ShelfEvent, ShelfFailed, ShelfStatus
+from inglenook.library.shelf_events import Arrived, Offered, ShelfEvent, ShelfFailed, ShelfStatus
 
 if TYPE_CHECKING:
     from inglenook.library.shelf import Shelf

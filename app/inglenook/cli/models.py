@@ -25,7 +25,7 @@ from inglenook.library.catalogue import Entry, Format
 from inglenook.library.files.found import Found
 from inglenook.library.files.usage import disk_use
 from inglenook.library.remote.jobs import target_of
-from inglenook.library.shelf import OWN, Offer, Removed, ShelfStatus
+from inglenook.library.shelf_events import OWN, Offer, Removed, ShelfStatus
 
 if TYPE_CHECKING:
     from inglenook.library.shelf import Shelf

@@ -17,7 +17,7 @@ from inglenook.core.i18n import N_, tr
 from inglenook.core.inference import DEMO
 from inglenook.library.catalogue import Format
 from inglenook.library.files.transfers import Stage, TransferStatus
-from inglenook.library.shelf import Emptied, Restored, ShelfStatus, Transferred
+from inglenook.library.shelf_events import Emptied, Restored, ShelfStatus, Transferred
 
 if TYPE_CHECKING:
     from inglenook.library.shelf import Shelf

@@ -57,23 +57,6 @@ from inglenook.library.shelf_events import (
 
 log = logging.getLogger(__name__)
 
-__all__ = [
-    "OWN",
-    "Arrived",
-    "Emptied",
-    "Fit",
-    "Offer",
-    "Offered",
-    "Removed",
-    "Restored",
-    "Shelf",
-    "ShelfEvent",
-    "ShelfFailed",
-    "ShelfStatus",
-    "TrafficRead",
-    "Transferred",
-]
-
 
 class Shelf:
     """See the module. `estimate` tells what an entry takes of this machine; `places` where other programs keep models.

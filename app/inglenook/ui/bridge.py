@@ -16,22 +16,11 @@ from PySide6.QtCore import QObject, Qt, QTimer, Signal, Slot
 
 from inglenook.chat.events import AnswerDelta, ChatEvent
 from inglenook.library.events import ModelStatus
-from inglenook.library.shelf import (
-    Arrived,
-    Emptied,
-    Removed,
-    Restored,
-    ShelfEvent,
-    ShelfFailed,
-    ShelfStatus,
-    TrafficRead,
-    Transferred,
-)
+from inglenook.library.shelf_events import ShelfEvent, ShelfStatus
 from inglenook.ui.services import Chats, Models, Shelf
 
 INTERVAL = 0.033  # seconds between two emptyings
 _STATES = (ModelStatus, ShelfStatus)  # of two in a row the later one says all
-_SHELF = (ShelfStatus, ShelfFailed, Arrived, Removed, Restored, Emptied, Transferred, TrafficRead)
 
 
 class Bridge(QObject):
@@ -90,7 +79,7 @@ class Bridge(QObject):
         for event in queue:
             if isinstance(event, ModelStatus):
                 self.model_status.emit(event)
-            elif isinstance(event, _SHELF):
+            elif isinstance(event, ShelfEvent):
                 self.shelf_event.emit(event)
             else:
                 self.chat_event.emit(event)

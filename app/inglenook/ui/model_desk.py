@@ -21,7 +21,7 @@ from inglenook.core.inference import DEMO
 from inglenook.core.settings import Settings
 from inglenook.library.files.transfers import What
 from inglenook.library.remote.downloads import DownloadStatus, State
-from inglenook.library.shelf import (
+from inglenook.library.shelf_events import (
     Arrived,
     Offered,
     Removed,

@@ -6,7 +6,7 @@ from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
 from inglenook.library.progress import Step
 from inglenook.library.remote.downloads import DownloadStatus, State
-from inglenook.library.shelf import Fit, Offer
+from inglenook.library.shelf_events import Fit, Offer
 
 STILL = (State.PAUSED, State.FAILED)
 

@@ -14,7 +14,7 @@ from inglenook.core.messages import Effort
 from inglenook.library.events import ModelStatus
 from inglenook.library.files.found import Found
 from inglenook.library.remote.access_token import Kept
-from inglenook.library.shelf import ShelfEvent, ShelfStatus
+from inglenook.library.shelf_events import ShelfEvent, ShelfStatus
 
 
 class Chats(Protocol):

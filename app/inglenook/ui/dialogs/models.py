@@ -28,7 +28,7 @@ from inglenook.library.catalogue import Format
 from inglenook.library.files.found import Found
 from inglenook.library.files.usage import disk_use
 from inglenook.library.remote.downloads import State
-from inglenook.library.shelf import OWN, Offer, ShelfStatus
+from inglenook.library.shelf_events import OWN, Offer, ShelfStatus
 from inglenook.ui import model_words
 from inglenook.ui.panels.conversion import ConversionRow
 from inglenook.ui.panels.download import DownloadRow

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QApplication, QFrame, QGridLayout, QHBoxLayout, QL
 
 from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
-from inglenook.library.shelf import OWN, ShelfStatus
+from inglenook.library.shelf_events import OWN, ShelfStatus
 from inglenook.ui import model_words
 from inglenook.ui.panels.download import DownloadRow
 from inglenook.ui.theme import SPACE
