@@ -1,6 +1,7 @@
 """How long the second turn's first token takes, by the time that the user read and typed. Prints one JSON object.
 
     python -m tests.bench.second_turn MODEL.gguf [--repeat 3] [--seconds 0 2 5 10] [--server llama-server]
+                                              [--history 600] [--reasoning 200]
 
 A first turn is answered with reasoning; then nothing happens for the given seconds; then the question is sent. `ahead`
 is Inglenook as it is, `typed` the same with the question in the composer for that time, `plain` without work ahead, and
@@ -34,7 +35,6 @@ from inglenook.engine.client import EngineClient
 from inglenook.harmony.render import render
 
 N_CTX = 8192
-REASONING = 200  # tokens, about, that the first answer thinks
 WORDS = [
     "lamp",
     "river",
@@ -59,10 +59,10 @@ def text(source: random.Random, tokens: int) -> str:
     return " ".join(source.choice(WORDS) for _ in range(tokens))
 
 
-def conversation(source: random.Random, history: int) -> tuple[Prompt, Prompt, str]:
-    """The first prompt, what stands before the second question, and that."""
+def conversation(source: random.Random, history: int, reasoning: int = 200) -> tuple[Prompt, Prompt, str]:
+    """The first prompt, what stands before the second question, and that. The first thinks for `reasoning` tokens."""
     first = Prompt((user(text(source, history // 2)),), date="2026-11-22")
-    parts = (ReasoningPart(text(source, REASONING)), TextPart(text(source, history // 2)))
+    parts = (ReasoningPart(text(source, reasoning)), TextPart(text(source, history // 2)))
     answered = replace(first, messages=(*first.messages, Message(Role.ASSISTANT, parts)))
     return first, answered, text(source, 20)
 
@@ -74,10 +74,10 @@ class Ours:
         self.client, self.spec = client, spec
         self.vocabulary = client.model_info(spec).vocabulary
 
-    def first_turn(self, prompt: Prompt) -> None:
-        """Evaluates it and writes as much as the answer has, so that the cache is where an answer leaves it."""
+    def first_turn(self, prompt: Prompt, count: int) -> None:
+        """Evaluates it and writes `count` tokens, so that the cache is where an answer leaves it."""
         segments = render(prompt, self.vocabulary)
-        request = GenerateRequest(self.spec, segments, Sampling(0.0), max_tokens=REASONING, ignore_stop=True)
+        request = GenerateRequest(self.spec, segments, Sampling(0.0), max_tokens=count, ignore_stop=True)
         for _ in self.client.generate(request):
             pass
 
@@ -155,16 +155,16 @@ def measure(ours: Ours, peer: Server | None, options: argparse.Namespace) -> dic
     for _ in range(options.repeat):
         for seconds in options.seconds:
             for way in ("ahead", "typed", "plain", *(["server"] if peer else [])):
-                first, answered, question = conversation(source, options.history)
+                first, answered, question = conversation(source, options.history, options.reasoning)
                 second = replace(answered, messages=(*answered.messages, user(question)))
                 if way == "server":
                     assert peer is not None
-                    peer.complete(first, REASONING)
+                    peer.complete(first, options.reasoning)
                     time.sleep(seconds)
                     note(way, seconds, peer.complete(second, 1))
                     continue
                 ahead = WorkAhead(ours.client, lambda way=way: way != "plain", lambda: False)  # type: ignore[misc]
-                ours.first_turn(first)
+                ours.first_turn(first, options.reasoning)
                 said = History(answered, ids=("",) * len(answered.messages))
                 ahead.answered("c", said)
                 if way == "typed":
@@ -181,6 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--history", type=int, default=600, help="tokens, about")
+    parser.add_argument("--reasoning", type=int, default=200, help="tokens, about, that the first answer thinks")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--seconds", type=float, nargs="+", default=[0.0, 2.0, 5.0, 10.0])
     parser.add_argument("--threads", type=int, default=2)
