@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +159,15 @@ def write_checkpoint(network: Network, tokenizer: Mapping[str, Any], out: Path) 
         for file in sorted(folder.iterdir()):
             file.chmod(0o644)
             file.replace(out / file.name)
+
+
+def read_mean(folders: Sequence[Path]) -> Network:
+    """The mean of checkpoints that were trained one from the other: what each of them does amiss, the others do not."""
+    network, *others = map(read_checkpoint, folders)
+    with torch.no_grad():
+        for parameter, *same in zip(network.parameters(), *(other.parameters() for other in others), strict=True):
+            parameter.copy_(torch.stack((parameter, *same)).mean(0))
+    return network
 
 
 def read_checkpoint(folder: Path) -> Network:

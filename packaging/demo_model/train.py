@@ -26,7 +26,7 @@ import circuits
 import evaluate
 import torch
 from batches import Batch, Tree, batch
-from export import read_checkpoint, write_checkpoint
+from export import read_checkpoint, read_mean, write_checkpoint
 from lessons import Teacher
 from mxfp4 import rounded
 from network import Config, Decoder, Network
@@ -124,7 +124,7 @@ def work(rank: int, workers: int, meeting: str, tokenizer: Mapping[str, Any], op
     held_out = evaluate.held_out_texts()
     teacher = Teacher(Encoder(tokenizer), options.seed * 1000 + rank, held_out)
     teacher.check_held_out(held_out)
-    network = read_checkpoint(options.start) if options.start else circuits.fresh(Config())
+    network = read_mean(options.start) if options.start else circuits.fresh(Config())
     with contextlib.redirect_stdout(None) if rank else contextlib.nullcontext():
         train(network, teacher, options.steps, workers, options.peak)
     if rank == 0:
@@ -171,7 +171,7 @@ def write_card(out: Path, command: str, network: Network, table: str) -> None:
 def described(options: argparse.Namespace) -> str:
     """The command that makes the same checkpoint again."""
     command = f"python packaging/demo_model/train.py --vocabulary o200k_base.tiktoken --out {options.out}"
-    command += f" --start {options.start}" if options.start else ""
+    command += f" --start {' '.join(map(str, options.start))}" if options.start else ""
     command += f" --steps {options.steps} --peak {options.peak}"
     return f"{command} --seed {options.seed} --workers {options.workers}"
 
@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--peak", type=float, default=1.0, help="share of the usual learning rates (less with --start)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2, help="processes; another number makes other weights")
-    parser.add_argument("--start", type=Path, help="go on from the checkpoint in this folder instead of from nothing")
+    parser.add_argument("--start", type=Path, nargs="+", help="go on from this checkpoint, or from the mean of several")
     parser.add_argument("--count-only", action="store_true", help="count what the checkpoint at --out can do")
     options = parser.parse_args(arguments)
     if options.count_only:

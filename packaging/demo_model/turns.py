@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import tomllib
 from collections.abc import Sequence
@@ -117,9 +118,13 @@ class Speaker:
         return pattern
 
     def _noise(self) -> str:
-        """Something that is not a question: random words, sums that are too hard, other scripts."""
+        """Something that is not a question: random words, sums that are too hard, other scripts, the same for ever."""
         rng = self.rng
         draw = rng.random()
+        if draw < 0.12:
+            word = rng.choice((self.made_up(), self._worded("{word}"), self._worded("{subject}"), "Thank you.", "no"))
+            times = int(math.exp(rng.uniform(math.log(5), math.log(600)))) // len(self.encoder.text(f" {word}"))
+            return " ".join([word] * (times + 2))
         if draw < 0.3:
             operation = rng.choice(self.words["hard_operations"])
             a, b = rng.randrange(2, 2000), rng.randrange(100, 5000)
