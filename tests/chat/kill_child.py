@@ -1,4 +1,4 @@
-"""A program to kill: it answers without end and prints the time and the length of all that it has shown."""
+"""A program to kill: it answers without end and prints the time, the length of all that it has shown, and the lag."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from tests.chat.replay import Chosen, Gate, Replay, opening
+from tests.lag import Lag
 
 from inglenook.chat.events import AnswerDelta, ChatEvent
 from inglenook.chat.service import ChatService
@@ -14,6 +15,7 @@ from inglenook.core.settings import Settings
 from inglenook.store.repository import SqliteStore
 
 file = Path(sys.argv[1])
+lag = Lag(file.parent)
 engine = Replay()
 gates = [Gate() for _ in range(5000)]
 engine.will_say(*opening(*[item for i, gate in enumerate(gates) for item in (f"{i:04} ", gate)]))
@@ -25,7 +27,7 @@ def show(event: ChatEvent) -> None:
     global shown
     if isinstance(event, AnswerDelta):
         shown += len(event.text)
-        print(time.monotonic(), shown, flush=True)
+        print(time.monotonic(), shown, lag.seconds(), flush=True)
 
 
 service.subscribe(show)

@@ -82,7 +82,7 @@ def make(engine: Engine) -> Iterator[Callable[..., WorkAhead]]:
 def until(condition: Callable[[], bool]) -> None:
     started = time.monotonic()
     while not condition():
-        assert time.monotonic() - started < 20, "it did not happen"
+        assert time.monotonic() - started < 60, "it did not happen"
         time.sleep(0.02)
 
 

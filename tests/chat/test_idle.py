@@ -34,7 +34,7 @@ def test_an_open_chat_lets_the_engine_sleep(make_bench: MakeBench, demo_gguf: Pa
             time.sleep(1.0)
             return states[-1] is EngineState.OFF and states.count(EngineState.STARTING) == begun
 
-        wait_until(stays_asleep, 60)
+        wait_until(stays_asleep)
         assert not engines(tmp_path)
         start = bench.heard.mark()
         bench.ask("Hello!", chat)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tests.chat.replay import Chosen, Replay, answer
 from tests.chat.support import MakeBench
+from tests.lag import due
 
 from inglenook.core.conversation import MessageState
 from inglenook.core.messages import Role, ToolResultPart
@@ -35,18 +36,17 @@ def test_kill_in_mid_answer(tmp_path: Path) -> None:
         assert child.stdout is not None
         shown = [child.stdout.readline().split() for _ in range(chance.randint(50, 250))]
         child.send_signal(signal.SIGKILL)
-        shown += [line.split() for line in child.stdout.read().splitlines() if len(line.split()) == 2]
+        shown += [line.split() for line in child.stdout.read().splitlines() if len(line.split()) == 3]
         child.stdout.close()
         child.wait()
-        killed = float(shown[-1][0])
-        due = max((int(n) for at, n in shown if float(at) <= killed - 0.5), default=0)
+        least = due(shown)
         store = SqliteStore(file)
         conversations = store.conversations()
         assert len(conversations) == round_ + 1
         question, answer = store.tree(conversations[0].id).path()
         assert question.message.text == "Go on."
         assert answer.state is MessageState.INTERRUPTED
-        assert len(answer.message.text) >= due, f"{len(answer.message.text)} of {due} characters half a second old"
+        assert len(answer.message.text) >= least, f"{len(answer.message.text)} of {least} characters half a second old"
         assert "".join(f"{i:04} " for i in range(5000)).startswith(answer.message.text)
         assert store.notices == ()
         store.close()

@@ -48,6 +48,7 @@ def test_json(program: Program, environment: dict[str, str]) -> None:
     assert found["memory"]["total_bytes"] == psutil.virtual_memory().total
     assert found["model"] == {"file": None, "present": None}
     assert found["plan"] is None
+    assert len(found["paths"]) >= 4
     assert all(path.startswith(environment["INGLENOOK_HOME"] + os.sep) for path in found["paths"].values())
 
 

@@ -45,7 +45,7 @@ def test_one_button_to_a_chat_with_the_model_and_the_demo_meanwhile(demo_gguf: P
                     if step["step"] == "paused":
                         hub.always = None
                         (home / "data" / "go").touch()
-                assert program.wait(30) == 0, program.stderr and program.stderr.read()
+                assert program.wait(60) == 0, program.stderr and program.stderr.read()
             finally:
                 program.kill()
     model = str(home / "data" / "models" / REPOSITORY / NAME)

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from tests.lag import Lag
 
 DRIVER = Path(__file__).with_name("drive.py")
 
@@ -47,7 +48,7 @@ def run(scenario: str, home: Path) -> dict[str, dict[str, Any]]:
     """A scenario to its end: step -> facts."""
     with driven(scenario, home) as program:
         told = {step["step"]: step for step in steps(program)}
-        assert program.wait(30) == 0
+        assert program.wait(60) == 0
     return told
 
 
@@ -83,19 +84,19 @@ def test_killed_in_mid_stream_the_next_start_shows_the_rest(home: Path) -> None:
     """The engine is halted in mid-answer; half a second later all that is shown must be on disk."""
     engine: psutil.Process | None = None
     halted, shown = 0.0, ""
-    with driven("stream", home) as program:
+    with driven("stream", home) as program, closing(Lag(home)) as lag:
         for step in steps(program):
             shown = answer_in(step["shown"])
             if engine is None and len(shown) > LONG:
                 engine, halted = psutil.Process(step["engine"]), step["seconds"]
                 engine.suspend()
-            if engine is not None and step["seconds"] > halted + 0.6:
+            if engine is not None and step["seconds"] > halted + 0.6 + 2 * lag.seconds():
                 break
         program.send_signal(signal.SIGKILL)
-        program.wait(10)
+        program.wait(60)
     assert engine is not None, "the answer was too short"
     engine.resume()
-    engine.wait(10)  # returns when the process is gone, raises if it stays
+    engine.wait(60)  # returns when the process is gone, raises if it stays
     looked = run("look", home)["looked"]["shown"]
     assert len(shown) > LONG
     assert answer_in(looked).startswith(shown.rstrip())
@@ -111,7 +112,7 @@ def test_engine_killed_in_mid_stream_is_said_and_the_next_message_works(home: Pa
             if step["step"] == "streaming" and not killed and len(answer_in(step["shown"])) > LONG:
                 killed = step["engine"]
                 os.kill(killed, signal.SIGKILL)
-        assert program.wait(30) == 0
+        assert program.wait(60) == 0
     assert killed, "the answer was too short"
     assert "ended the engine" in told["ended"]["shown"]
     assert len(answer_in(told["ended"]["shown"])) > LONG

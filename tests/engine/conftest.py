@@ -66,8 +66,8 @@ def engines(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> float:
-    """Waits for `condition` and returns how long it took; fails after `seconds`."""
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> float:
+    """Waits for `condition` and returns how long it took; fails after `seconds`, which no machine takes."""
     started = time.monotonic()
     while not condition():
         assert time.monotonic() - started < seconds, "it did not happen"

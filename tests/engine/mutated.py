@@ -1,9 +1,11 @@
-"""Mutates a GGUF file, many times, and loads each as the engine does, in a process of its own.
+"""Mutates a GGUF file, many times, and does with each what the window and the engine do.
 
-    python -m tests.engine.mutated MODEL.gguf COUNT SEED [unchecked]
+    python -m tests.engine.mutated MODEL.gguf COUNT SEED
 
-Prints one JSON object: how often each way it ended in, and the mutations that ended a process by a signal or made it
-hang. `unchecked` leaves our own check out, to show what it is for. POSIX only.
+Each is a file on the disk. What the window reads of it and the engine's check run here, in one process, where most
+files end after milliseconds; what passes is checked, loaded and used once more in a process of its own, which llama.cpp
+may end. Neither may write anything. Prints one JSON object: how often each way it ended in, the mutations that ended
+otherwise than by being refused or running, and what lies in the folder afterwards. POSIX only.
 """
 
 from __future__ import annotations
@@ -13,17 +15,21 @@ import math
 import os
 import random
 import resource
+import signal
 import struct
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from inglenook.core.errors import UserError
 from inglenook.core.inference import ModelSpec
 from inglenook.engine import loaded
+from inglenook.library.files import found
 
 SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # of GGUF's scalar types
 STRING, ARRAY = 8, 9
@@ -31,6 +37,9 @@ NUMBERS = (0, 1, 2, 3, 4, 7, 8, 31, 32, 33, 63, 64, 127, 128, 255, 256, 1000, 65
 REALS = (0.0, -1.0, 1e-30, 1e30, math.nan, math.inf)
 HANGS = 30.0  # seconds
 MEMORY = 6 << 30  # bytes of addresses
+HOMES = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
+REFUSED, PASSED, RAN = "refused by the check", "passed", "ran"
+REFUSED_LATER = "refused by the engine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +162,46 @@ def set_number(raw: bytes, key: str, value: int) -> bytes:
     return raw[: field.at] + struct.pack("<I", value) + raw[field.at + field.size :]
 
 
+class Hung(Exception):  # noqa: N818
+    """Our own code took longer than `HANGS`."""
+
+
+@contextmanager
+def bounds() -> Iterator[None]:
+    """Little memory, and no byte written to any file, for this process and those that it starts meanwhile."""
+    wanted = {resource.RLIMIT_FSIZE: 0, resource.RLIMIT_AS: MEMORY}
+    before = {what: resource.getrlimit(what) for what in wanted}
+    for what, limit in wanted.items():
+        resource.setrlimit(what, (limit, before[what][1]))
+    try:
+        yield
+    finally:
+        for what, limits in before.items():
+            resource.setrlimit(what, limits)
+
+
+def check(path: Path) -> str:
+    """What the window and the engine's check say of it, in this process: "passed", refused, or what went wrong."""
+
+    def late(*_: object) -> None:
+        raise Hung
+
+    signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, HANGS)
+    try:
+        found.examine(path)
+        loaded.check_model_file(path)
+    except UserError:
+        return REFUSED
+    except Exception as error:  # whatever it is, it is told with the mutation that did it
+        return "hung" if isinstance(error, Hung) else f"exception {error!r}"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return PASSED
+
+
 def load(path: Path, checked: bool) -> str:
-    """Loads it in a child process; how that ended: "ran", "refused", a signal's number, or "hung"."""
+    """Loads it in a child process; how that ended: it ran, was refused, a signal's number, or "hung"."""
     child = os.fork()
     if child == 0:
         _run(path, checked)
@@ -164,9 +211,9 @@ def load(path: Path, checked: bool) -> str:
         if done:
             if os.WIFSIGNALED(status):
                 return f"signal {os.WTERMSIG(status)}"
-            return {0: "ran", 3: "refused"}.get(os.WEXITSTATUS(status), "exception")
+            return {0: RAN, 3: REFUSED, 4: REFUSED_LATER}.get(os.WEXITSTATUS(status), "exception")
         time.sleep(0.003)
-    os.kill(child, 9)
+    os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return "hung"
 
@@ -174,41 +221,52 @@ def load(path: Path, checked: bool) -> str:
 def _run(path: Path, checked: bool) -> None:
     code = 1
     try:
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # what writes is ended
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.environ["GGML_NO_BACKTRACE"] = "1"  # what aborts would call a debugger first, for seconds
+        refused = 3
         if checked:
             loaded.check_model_file(path)
-        found = path.stat()
-        model = loaded.Loaded((ModelSpec(str(path), 512), found.st_size, found.st_mtime_ns), lambda _: True)
+        refused = 4
+        there = path.stat()
+        model = loaded.Loaded((ModelSpec(str(path), 512), there.st_size, there.st_mtime_ns), lambda _: True)
         model.vocabulary.tokenizer.text("Hello wörld, how are you? 12 日本")
         model.bench(20, 2)
         code = 0
     except UserError:
-        code = 3
+        code = refused
     finally:
         os._exit(code)
 
 
 def main() -> None:
     """See the module's docstring."""
-    raw, count, seed, checked = Path(sys.argv[1]).read_bytes(), int(sys.argv[2]), int(sys.argv[3]), len(sys.argv) < 5
-    mutator = Mutator(raw, seed)
+    raw, count, seed = Path(sys.argv[1]).read_bytes(), int(sys.argv[2]), int(sys.argv[3])
+    started, mutator = time.monotonic(), Mutator(raw, seed)
     ways: Counter[str] = Counter()
     bad = []
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "mutated.gguf"
-        for _ in range(count):
+        os.chdir(folder)
+        os.environ.update(dict.fromkeys(HOMES, folder))
+        for number in range(count):
             mutated, how = mutator.next()
+            path = Path(folder, f"{number}.gguf")  # a name of its own: what was read of a file is kept by its name
             path.write_bytes(mutated)
-            way = load(path, checked)
+            with bounds():
+                way = check(path)
+                if way == PASSED:
+                    way = load(path, checked=True)
             ways[way] += 1
-            if way not in ("ran", "refused"):
+            if way not in (REFUSED, REFUSED_LATER, RAN):
                 bad.append(f"{way}: {how}")
+            path.unlink()
         left = [file.name for file in Path(folder).iterdir()]
-    print(json.dumps({"ways": ways, "bad": bad, "left": left}))
+        os.chdir("/")
+    seconds = round(time.monotonic() - started)
+    print(json.dumps({"ways": ways, "bad": bad, "left": left, "seed": seed, "seconds": seconds}))
 
 
 if __name__ == "__main__":

@@ -154,6 +154,7 @@ class TestRunner:
         self.load(runner, files[0])
         told.clear()
         self.load(runner, files[1])
+        assert told
         assert all(s.model is not None for s in told)
 
     def test_a_file_that_is_refused_before_loading_touches_nothing(

@@ -162,7 +162,7 @@ def test_any_sequence_equals_fresh_evaluation(bench: Bench, seed: int):
 
 def test_the_same_sequences_with_naive_rollbacks_do_not(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(PrefixCache, "_covers", lambda *_: True)
-    assert any(worst_of_a_sequence(bench, seed) > WRONG for seed in range(4))
+    assert any(worst_of_a_sequence(bench, seed) > WRONG for seed in reversed(range(4)))  # the last is the worst
 
 
 def stop_in_mid_prompt(bench: Bench, prompt: list[int], source: random.Random) -> None:

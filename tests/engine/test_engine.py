@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -57,6 +57,16 @@ def until(generation: Generation, kind: type) -> list[EngineEvent]:
         if isinstance(event, kind):
             break
     return seen
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineClient]:
+    """For what does not depend on what the engine did before."""
+    folder = tmp_path_factory.mktemp("shared")
+    client = EngineClient(folder / "run", folder / "logs")
+    yield client
+    client.close()
+    wait_until(lambda: not engines(folder))
 
 
 def test_greedy_equals_plain_calls(client: EngineClient, random_spec: ModelSpec, random_llama: llama.Model):
@@ -124,9 +134,9 @@ def test_edit_of_the_last_message_goes_back_to_its_start(client: EngineClient, r
     assert stats.cached_tokens == client.count(random_spec, head)
 
 
-def test_stop_token_ends_and_is_told(client: EngineClient, random_spec: ModelSpec, random_llama: llama.Model):
+def test_stop_token_ends_and_is_told(shared: EngineClient, random_spec: ModelSpec, random_llama: llama.Model):
     for seed in range(30):  # a random model says <|return|> now and then
-        events = list(client.generate(GenerateRequest(random_spec, PROMPT, Sampling(seed=seed), max_tokens=3000)))
+        events = list(shared.generate(GenerateRequest(random_spec, PROMPT, Sampling(seed=seed), max_tokens=3000)))
         if finished(events).reason is StopReason.STOP:
             break
     ids = ids_of(events)
@@ -143,37 +153,37 @@ def test_seed_repeats(client: EngineClient, random_spec: ModelSpec):
     assert run(5) != run(6)
 
 
-def test_full_context_ends(client: EngineClient, random_gguf: Path):
+def test_full_context_ends(shared: EngineClient, random_gguf: Path):
     spec = ModelSpec(str(random_gguf), n_ctx=256)
-    end = finished(list(client.generate(long_answer(spec))))
+    end = finished(list(shared.generate(long_answer(spec))))
     assert end.reason is StopReason.CONTEXT
     assert end.stats.prompt_tokens + end.stats.output_tokens == 256
-    tight = finished(list(client.generate(long_answer(spec, max_tokens=256 - end.stats.prompt_tokens))))
+    tight = finished(list(shared.generate(long_answer(spec, max_tokens=256 - end.stats.prompt_tokens))))
     assert tight.reason is StopReason.LENGTH
 
 
-def test_prompt_longer_than_the_context_is_told(client: EngineClient, random_gguf: Path):
+def test_prompt_longer_than_the_context_is_told(shared: EngineClient, random_gguf: Path):
     spec = ModelSpec(str(random_gguf), n_ctx=256)
-    end = finished(list(client.generate(GenerateRequest(spec, (Ids((1,) * 300),)))))
+    end = finished(list(shared.generate(GenerateRequest(spec, (Ids((1,) * 300),)))))
     assert end.reason is StopReason.FAILED
     assert end.error is not None
     assert "300" in end.error.text()
-    assert finished(list(client.generate(long_answer(spec, max_tokens=3)))).reason is StopReason.LENGTH
+    assert finished(list(shared.generate(long_answer(spec, max_tokens=3)))).reason is StopReason.LENGTH
 
 
-def test_empty_prompt_and_unknown_special_are_told(client: EngineClient, random_spec: ModelSpec):
+def test_empty_prompt_and_unknown_special_are_told(shared: EngineClient, random_spec: ModelSpec):
     for segments in ((), (Special("<|nonsense|>"),)):
-        assert finished(list(client.generate(GenerateRequest(random_spec, segments)))).reason is StopReason.FAILED
+        assert finished(list(shared.generate(GenerateRequest(random_spec, segments)))).reason is StopReason.FAILED
 
 
-def test_cancel_in_decode(client: EngineClient, random_spec: ModelSpec):
-    generation = client.generate(long_answer(random_spec))
+def test_cancel_in_decode(shared: EngineClient, random_spec: ModelSpec):
+    generation = shared.generate(long_answer(random_spec))
     until(generation, Tokens)
     generation.cancel()
     generation.cancel()
     rest = list(generation)
     assert finished(rest).reason is StopReason.CANCELLED
-    assert finished(list(client.generate(long_answer(random_spec, max_tokens=3)))).reason is StopReason.LENGTH
+    assert finished(list(shared.generate(long_answer(random_spec, max_tokens=3)))).reason is StopReason.LENGTH
 
 
 def test_cancel_in_prefill_keeps_what_was_evaluated(client: EngineClient, random_spec: ModelSpec):
@@ -196,23 +206,23 @@ def test_cancel_in_prefill_keeps_what_was_evaluated(client: EngineClient, random
     assert ids_of(resumed) == ids_of(fresh)
 
 
-def test_cancel_in_load(client: EngineClient, tmp_path: Path):
+def test_cancel_in_load(shared: EngineClient, tmp_path: Path):
     """At once, so that it arrives before or in the load; either way it ends as cancelled and a later load works."""
     from tests.engine import random_model
 
     spec = ModelSpec(str(random_model.write(tmp_path / "other.gguf", 1)))
     for _ in range(5):
-        generation = client.load(spec)
+        generation = shared.load(spec)
         generation.cancel()
         events = list(generation)
         assert finished(events).reason is StopReason.CANCELLED
-    assert finished(list(client.load(spec))).reason is StopReason.STOP
+    assert finished(list(shared.load(spec))).reason is StopReason.STOP
 
 
-def test_cancel_of_a_queued_request(client: EngineClient, random_spec: ModelSpec):
-    running = client.generate(long_answer(random_spec))
+def test_cancel_of_a_queued_request(shared: EngineClient, random_spec: ModelSpec):
+    running = shared.generate(long_answer(random_spec))
     until(running, Tokens)
-    queued = client.generate(long_answer(random_spec))
+    queued = shared.generate(long_answer(random_spec))
     queued.cancel()
     assert [type(e) for e in queued] == [Finished]
     running.cancel()
@@ -253,10 +263,10 @@ def test_one_turn_each(make_client: Callable[[], EngineClient], random_spec: Mod
         generation.cancel()
 
 
-def test_count_during_a_generation(client: EngineClient, random_spec: ModelSpec):
-    generation = client.generate(long_answer(random_spec))
+def test_count_during_a_generation(shared: EngineClient, random_spec: ModelSpec):
+    generation = shared.generate(long_answer(random_spec))
     until(generation, Tokens)
-    assert client.count(random_spec, PROMPT) == 28
+    assert shared.count(random_spec, PROMPT) == 28
     generation.cancel()
     assert finished(list(generation)).reason is StopReason.CANCELLED
 
@@ -280,11 +290,11 @@ def test_counts_of_many_texts_with_the_vocabulary_and_the_window(client: EngineC
     assert client.counts(replace(random_spec, n_ctx=512), ()).n_ctx == 512
 
 
-def test_large_prompt_does_not_block_the_sender(client: EngineClient, random_spec: ModelSpec):
-    running = client.generate(long_answer(random_spec))
+def test_large_prompt_does_not_block_the_sender(shared: EngineClient, random_spec: ModelSpec):
+    running = shared.generate(long_answer(random_spec))
     until(running, Tokens)
-    queued = client.generate(GenerateRequest(random_spec, (Text("word " * 120_000),)))
-    assert client.count(random_spec, PROMPT) == 28  # the engine has read it and still answers, and streams
+    queued = shared.generate(GenerateRequest(random_spec, (Text("word " * 120_000),)))
+    assert shared.count(random_spec, PROMPT) == 28  # the engine has read it and still answers, and streams
     assert isinstance(next(iter(running)), Tokens)
     running.cancel()
     list(running)
@@ -326,14 +336,14 @@ def test_models_are_loaded_in_turn(make_client: Callable[[], EngineClient], rand
     assert b.model_info(large).n_ctx == 1024
 
 
-def test_a_file_that_was_written_anew_is_loaded_anew(client: EngineClient, tmp_path: Path):
+def test_a_file_that_was_written_anew_is_loaded_anew(shared: EngineClient, tmp_path: Path):
     from tests.engine import random_model
 
     path = tmp_path / "model.gguf"
     request = long_answer(ModelSpec(str(random_model.write(path, 1))), sampling=GREEDY, max_tokens=30)
-    first = ids_of(list(client.generate(request)))
+    first = ids_of(list(shared.generate(request)))
     random_model.write(tmp_path / "new.gguf", 2).replace(path)
-    assert ids_of(list(client.generate(request))) != first
+    assert ids_of(list(shared.generate(request))) != first
 
 
 def test_the_client_imports_neither_llama_cpp_nor_numpy():

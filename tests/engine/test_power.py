@@ -45,9 +45,9 @@ def test_in_the_middle_of_an_answer(
     until(running[0], Tokens)
     assert changes(tmp_path) == []
     on_battery[0] = True
-    wait_until(lambda: changes(tmp_path) == ["1 threads"], 60)
+    wait_until(lambda: changes(tmp_path) == ["1 threads"])
     on_battery[0] = False
-    wait_until(lambda: changes(tmp_path) == ["1 threads", "2 threads"], 60)
+    wait_until(lambda: changes(tmp_path) == ["1 threads", "2 threads"])
     for one in running:
         one.cancel()
     events = list(client.generate(long_answer(spec, sampling=GREEDY, max_tokens=30)))

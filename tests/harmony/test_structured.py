@@ -83,10 +83,9 @@ def test_an_answer_by_the_forms_is_read_back_whole_and_validates(vocabulary, nam
     for form in finals:
         stream = said(structured.constraint, thought, "Hm.") + "<|start|>assistant"
         stream += said(structured.constraint, form, content)
-        parser = parse(vocabulary, vocabulary.ids(stream) if "<|" not in content else [])
-        if parser.parts:
-            assert parser.parts == (ReasoningPart("Hm."), TextPart(content))
-            jsonschema.Draft202012Validator(FOLLOWED[name]).validate(json.loads(content))
+        jsonschema.Draft202012Validator(FOLLOWED[name]).validate(json.loads(content))
+        if "<|" not in content:  # that would be read as markup here, though no token of it is
+            assert parse(vocabulary, vocabulary.ids(stream)).parts == (ReasoningPart("Hm."), TextPart(content))
 
 
 def forms_of(tool: str) -> list[Form]:
@@ -121,6 +120,7 @@ def test_a_tool_whose_schema_no_grammar_holds_takes_anything() -> None:
 
 def test_every_way_to_call_is_read_back_as_that_call(vocabulary) -> None:
     constraint = calls_constraint(TOOLS)
+    assert forms_of("weather")
     for form in forms_of("weather"):
         stream = said(constraint, form, '{"place": "Oslo"}')
         parser = parse(vocabulary, vocabulary.ids(stream), recipients(TOOLS))

@@ -19,5 +19,5 @@ def test_ten_thousand() -> None:
     done = subprocess.run(
         [*command, "-k", "no_mutated_file"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
-    print(f"seed {seed}:", "\n".join(done.stdout.splitlines()[-3:]))
-    assert done.returncode == 0, done.stdout
+    print("\n".join(done.stdout.splitlines()[-3:]))
+    assert done.returncode == 0, f"seed {seed}\n{done.stdout}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
 
@@ -24,6 +24,8 @@ from inglenook.ui.theme import Theme
 if TYPE_CHECKING:
     from inglenook.ui.main_window import MainWindow
 
+PATIENCE_MS = 60_000
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Qt warnings fail, but for what the offscreen platform says of itself."""
@@ -37,6 +39,22 @@ def _swept(qapp: QApplication) -> Iterator[None]:
     """Widgets go with their test: a change of the theme reaches all that live, so that each test slowed the next."""
     yield
     QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+
+
+class PatientBot(QtBot):
+    """Waits as long as a slow machine needs: pytest-qt gives up after five seconds."""
+
+    def waitUntil(self, callback: Callable[[], bool | None], *, timeout: int = PATIENCE_MS) -> None:  # noqa: N802
+        super().waitUntil(callback, timeout=timeout)
+
+    def waitSignal(self, signal: Any, *, timeout: int = PATIENCE_MS, **options: Any) -> Any:  # noqa: N802
+        return super().waitSignal(signal, timeout=timeout, **options)
+
+
+@pytest.fixture
+def qtbot(qapp: QApplication, request: pytest.FixtureRequest) -> QtBot:
+    """In place of pytest-qt's."""
+    return PatientBot(request)
 
 
 @pytest.fixture

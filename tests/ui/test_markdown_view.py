@@ -152,7 +152,7 @@ def test_long_code_is_highlighted_in_slices(qtbot: QtBot, make_view: MakeView) -
     code = view._rows[0].visual
     assert isinstance(code, CodeVisual)
     assert code._timer.isActive()
-    qtbot.waitUntil(lambda: not code._timer.isActive(), timeout=20_000)
+    qtbot.waitUntil(lambda: not code._timer.isActive())
     assert all(code._highlighter.spans[i] for i in range(2000))
 
 

@@ -76,9 +76,12 @@ def test_kept_in_the_keyring_for_later_runs_and_in_no_file(settings: Settings, r
     settings.flush()
     again = AccessToken(Settings(tmp_path / "settings.json"))
     assert (again.kept(), again.get()) == (Kept.KEYRING, TOKEN)
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert files
+    assert not any(TOKEN in file.read_text() for file in files)
     again.remove()
     assert (again.kept(), again.get(), ring.held) == (Kept.NOWHERE, None, {})
-    assert all(TOKEN not in file.read_text() for file in tmp_path.rglob("*") if file.is_file())
+    assert not any(TOKEN in file.read_text() for file in tmp_path.rglob("*") if file.is_file())
 
 
 def test_nobody_is_asked_to_unlock_a_keyring_for_nothing(settings: Settings, ring: Ring) -> None:

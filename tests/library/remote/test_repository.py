@@ -126,6 +126,8 @@ def test_the_token_goes_to_the_hub_alone(empty: Client, hub: LoopbackHub, demo_g
     hub.add("demo.gguf", demo_gguf.read_bytes())
     (model,) = models_at(empty.hub, HERE)
     check_remote(empty.hub, model)
+    assert hub.requests("hub")
+    assert hub.requests("store")
     assert all("Authorization" in seen.headers for seen in hub.requests("hub"))
     assert not any("Authorization" in seen.headers for seen in hub.requests("store"))
 
