@@ -131,7 +131,7 @@ class Services:
 
         downloads = Downloads(self.paths.models, hub)
         downloads.subscribe(long_jobs.of_downloads(self.awake))
-        return Shelf(
+        shelf = Shelf(
             self.models,
             downloads,
             self.network.traffic,
@@ -142,6 +142,8 @@ class Services:
             self._entries,
             self._moved,
         )
+        shelf.subscribe(long_jobs.of_shelf(self.awake))
+        return shelf
 
     @cached_property
     def _moved(self) -> Moved:

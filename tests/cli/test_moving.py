@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from inglenook.core.settings import MODEL_FILE
+from inglenook.library.making.demo import demo_checkpoint
 
 from .test_models import KEY, NAME, User, user
 
@@ -107,3 +109,25 @@ def test_ctrl_c_leaves_nothing(user: User, stick: Path) -> None:
     assert running.returncode == 130
     assert not [file for file in user.models.rglob("*") if file.is_file() and file.stat().st_size > 1000]
     assert source.exists()
+
+
+def test_a_checkpoint_is_brought_moved_and_removed_like_a_model(user: User, stick: Path) -> None:
+    shutil.copytree(demo_checkpoint(), stick / "small")
+    done = user.run("import", stick)
+    home = user.models / "Imported" / "small"
+    assert (done.returncode, done.stdout) == (0, f"{home}\n"), done.stderr
+    assert "to be converted" in done.stderr
+    assert "used from now on" not in done.stderr
+    found = user.listed()["small"]
+    assert (found["owner"], found["path"], found["checkpoint"]) == ("Inglenook", str(home), True)
+    assert str(home) in user.run().stdout
+    assert f"inglenook-convert {home}" in user.fails(1, "use", "small")
+    shutil.rmtree(stick / "small")
+    done = user.run("move", "small", stick)
+    assert (done.returncode, done.stdout) == (0, f"{stick / 'small'}\n"), done.stderr
+    assert not home.exists()
+    assert user.run("remove", stick / "small").returncode == 0
+    assert [file.name for file in (stick / "small").iterdir()] == [".inglenook-deleted"]
+    assert user.run("restore").returncode == 0
+    names = {file.name for file in demo_checkpoint().iterdir()}
+    assert {file.name for file in (stick / "small").iterdir()} == names

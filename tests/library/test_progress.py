@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inglenook.core.errors import ErrorInfo
-from inglenook.library.progress import Meter, Progress, Step
+from inglenook.library.progress import Meter, Progress, Step, speed
 
 
 class Clock:
@@ -70,3 +71,20 @@ def test_never_backwards_and_never_nonsense(events: list[tuple[str, int, float]]
     assert done == sorted(done)
     assert heard[-1].done == heard[-1].total == 1000
     assert all(p.seconds_left is None or p.seconds_left >= 0 for p in heard)
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        (1.0, "0.1 MB"),
+        (340_000, "0.3 MB"),
+        (9_949_999, "9.9 MB"),
+        (9_950_001, "10 MB"),
+        (24_400_000, "24 MB"),
+        (999_499_999, "999 MB"),
+        (999_500_001, "1.0 GB"),
+        (1_640_000_000, "1.6 GB"),
+    ],
+)
+def test_a_rate_in_words(rate: float, words: str) -> None:
+    assert speed(rate) == f"{words} a second"

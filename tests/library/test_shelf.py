@@ -228,7 +228,10 @@ def test_switched_off_in_the_middle(start: Start, hub: LoopbackHub, entry: Entry
     program.shelf.get(entry.key)
     program.offer(lambda o: o.download is not None and o.download.done > 100_000)
     program.settings.set(ALLOW_NETWORK, False)
-    program.state(State.FAILED)
+    download = program.state(State.FAILED).download
+    assert download is not None
+    assert download.reason is not None
+    assert "switched off" in download.reason.text()
 
 
 def test_delete_undo_and_really_gone(start: Start, entry: Entry, data: bytes) -> None:

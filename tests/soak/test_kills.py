@@ -14,7 +14,13 @@ KILLS = 150
 
 
 @pytest.mark.parametrize(
-    "tests", ["tests/store/test_writer.py", "tests/chat/test_kill.py", "tests/library/files/test_transfer_kills.py"]
+    "tests",
+    [
+        "tests/store/test_writer.py",
+        "tests/chat/test_kill.py",
+        "tests/library/files/test_transfer_kills.py",
+        "tests/library/files/test_checkpoints.py",
+    ],
 )
 def test_hundreds_of_kills(tests: str) -> None:
     environment = {**os.environ, "INGLENOOK_KILLS": str(KILLS)}

@@ -51,8 +51,11 @@ class MemoryShelf:
     def delete(self, model: Found) -> None:
         self.calls.append(("delete", model))
 
-    def undo_delete(self) -> None:
-        self.calls.append(("undo_delete",))
+    def undo_delete(self, id_: str = "") -> None:
+        self.calls.append(("undo_delete", id_) if id_ else ("undo_delete",))
+
+    def empty_bin(self) -> None:
+        self.calls.append(("empty_bin",))
 
     def import_model(self, source: Path) -> None:
         self.calls.append(("import_model", source))

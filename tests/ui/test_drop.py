@@ -186,7 +186,7 @@ class TestShown:
         now = ConversionStatus(Stage.WRITING, Path("/c"), "mine", 3_000_000_000, 12_000_000_000, 300e6, 30.0)
         shelf.change(conversion=now)
         window.bridge.flush()
-        assert bar.words() == "Step 1 of 2, writing: 3.0 GB of 12.0 GB · 0.3 GB a second · less than a minute left"
+        assert bar.words() == "Step 1 of 2, writing: 3.0 GB of 12.0 GB · 300 MB a second · less than a minute left"
         assert "Converting mine" in texts(bar)
         shelf.change(conversion=replace(now, stage=Stage.VERIFYING, rate=0.0, seconds_left=None))
         window.bridge.flush()
@@ -254,7 +254,7 @@ class TestForReal:
         self, real: MainWindow, models: MemoryModels, paths: Paths, qtbot: QtBot
     ) -> None:
         assert Drag(real, demo_checkpoint()).drop()
-        qtbot.waitUntil(lambda: "is here" in toast(real), timeout=60_000)
+        qtbot.waitUntil(lambda: "is here" in toast(real))
         (made,) = (paths.models / CONVERTED).glob("*.gguf")
         press(real.toast._button)
         assert models.calls == [("use_file", made)]
@@ -268,7 +268,7 @@ class TestForReal:
         (source / "model.safetensors").write_bytes(data[:1000])
         Drag(real, source).drop()
         bar = real.desk.conversions.bar
-        qtbot.waitUntil(lambda: "model.safetensors" in bar.words(), timeout=60_000)
+        qtbot.waitUntil(lambda: "model.safetensors" in bar.words())
         assert bar.cancel.text() == "Close"
         press(bar.cancel)
         qtbot.waitUntil(lambda: not bar.isVisible())

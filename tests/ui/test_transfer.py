@@ -15,6 +15,8 @@ from tests.ui.test_model_desk import OURS, THEIRS, press, texts
 
 from inglenook.core.errors import ErrorInfo
 from inglenook.core.settings import MODEL_FILE, Settings
+from inglenook.library.catalogue import Format
+from inglenook.library.files.bin import Binned
 from inglenook.library.files.found import Found
 from inglenook.library.files.transfers import Stage, TransferStatus, What
 from inglenook.library.files.usage import Usage
@@ -25,6 +27,8 @@ from inglenook.ui.panels.transfer import TransferRow, words_of
 
 CHOSEN = Found(Path("/stick/mine.gguf"), "", "mine", 12_000_000_000, (Path("/stick/mine.gguf"),))
 AWAY = Found(Path("/drive/a.gguf"), OWN, "away", 5, problem=ErrorInfo("On a drive that is not connected."))
+CHECKPOINT = Found(Path("/models/c/config.json"), OWN, "checkpoint", 13_800_000_000, (Path("/models/c/config.json"),))
+CACHED = replace(CHECKPOINT, path=Path("/cache/config.json"), owner="Hugging Face", title="cached")
 COPYING = TransferStatus(
     What.IMPORT, Stage.COPYING, CHOSEN.path, "mine", 3_000_000_000, 12_000_000_000, 150e6, 60.0
 )  # fmt: skip
@@ -62,6 +66,49 @@ def test_what_can_be_done_with_each(dialog: ModelsDialog) -> None:
     names = [b.accessibleName() for b in dialog.findChildren(QPushButton) if b.isVisible()]
     assert all(names)
     assert len(names) == len(set(names))
+
+
+def test_a_checkpoint_is_converted_copied_moved_and_deleted_from_its_row(
+    window: MainWindow, dialog: ModelsDialog, shelf: MemoryShelf, tmp_path: Path
+) -> None:
+    broken = replace(CACHED, path=Path("/broken/config.json"), title="broken", problem=ErrorInfo("It is cut off."))
+    offers = tuple(
+        replace(o, path=CHECKPOINT.place) if o.entry.format is Format.SAFETENSORS else o for o in shelf.now.offers
+    )
+    key = next(f"offer {o.entry.key}" for o in offers if o.path is not None)
+    shelf.change(checkpoints=(CHECKPOINT, CACHED, broken), offers=offers)
+    window.bridge.flush()
+    shelf.calls.clear()
+    row, cached, bad = (dialog.row(f"here {one.path}") for one in (CHECKPOINT, CACHED, broken))
+    with pytest.raises(KeyError):  # it is here, not to be got as well
+        dialog.row(key)
+    assert row.about().splitlines()[-1] == "/models/c"
+    assert "Convert makes a model of it" in row.accessibleDescription()
+    assert "It is cut off." in bad.about()
+    visible = [[b.text() for b in one.findChildren(QPushButton) if b.isVisible()] for one in (row, cached, bad)]
+    assert visible == [["Convert", "Move…", "Delete"], ["Convert", "Copy here"], []]
+    assert row.button.accessibleName() == "Convert checkpoint"
+    press(row.button)
+    press(cached.copying)
+    press(row.remove)
+    press(row.moving)
+    chosen(dialog, tmp_path)
+    assert shelf.calls == [
+        ("convert", CHECKPOINT.place, None),
+        ("import_model", CACHED.path),
+        ("delete", CHECKPOINT),
+        ("move", CHECKPOINT, tmp_path),
+    ]
+
+
+def test_a_checkpoint_that_came_is_offered_to_be_converted(
+    window: MainWindow, dialog: ModelsDialog, shelf: MemoryShelf
+) -> None:
+    shelf.emit(Transferred(replace(COPYING, stage=Stage.FINISHED, path=CHECKPOINT.path), used=False))
+    window.bridge.flush()
+    assert "to be converted" in texts(dialog.toast)
+    press(dialog.toast.findChildren(QPushButton)[0])
+    assert shelf.calls == [("convert", CHECKPOINT.place, None)]
 
 
 def test_copy_move_and_where_to(dialog: ModelsDialog, shelf: MemoryShelf, tmp_path: Path) -> None:
@@ -132,7 +179,7 @@ def test_what_came_of_it_is_said_and_can_be_used(
 
 
 def test_what_the_disk_holds(window: MainWindow, dialog: ModelsDialog, shelf: MemoryShelf) -> None:
-    shelf.change(usage=Usage(24_000_000_000, 12_000_000_000, 3_000_000))
+    shelf.change(usage=Usage(24_000_000_000, (Binned("1", "old", 12_000_000_000, 0.0, ours=True),), 3_000_000))
     window.bridge.flush()
     said = "\n".join(label.text() for label in dialog.findChildren(QLabel))
     assert "All models here: 36.0 GB." in said

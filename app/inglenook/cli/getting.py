@@ -14,7 +14,7 @@ from inglenook.core.errors import UserError
 from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
 from inglenook.library.catalogue import Format
-from inglenook.library.progress import Step
+from inglenook.library.progress import Step, speed
 from inglenook.library.remote.downloads import DownloadStatus, State
 from inglenook.library.shelf_events import Arrived, Offered, ShelfEvent, ShelfFailed, ShelfStatus
 
@@ -162,7 +162,7 @@ def _words(status: DownloadStatus) -> str:
         return tr(N_("{amount}, some bytes were wrong and come again"), amount=amount)
     if not status.rate:
         return tr(N_("{amount}, connecting..."), amount=amount)
-    words = [amount, tr(N_("{rate} a second"), rate=gigabytes(round(status.rate)))]
+    words = [amount, speed(status.rate)]
     if status.seconds_left is not None:
         words.append(tr(N_("{time} left"), time=time_left(status.seconds_left)))
     return ", ".join(words)

@@ -163,7 +163,7 @@ def _add_models(models: argparse.ArgumentParser) -> None:
     token = what.add_parser("token", help=tr(N_("keep an access token, for models that ask for a login")))
     token.add_argument("--remove", action="store_true", help=tr(N_("forget it")))
     bring = what.add_parser("import", help=tr(N_("copy a model into Inglenook's own folder, and check what it is")))
-    bring.add_argument("path", metavar="PATH", help=tr(N_("a GGUF file, or a folder or drive with one")))
+    bring.add_argument("path", metavar="PATH", help=tr(N_("a GGUF file; a folder or drive with one, or a checkpoint")))
     move = what.add_parser("move", help=tr(N_("move a model to another folder or drive, and check the copy")))
     move.add_argument("name", metavar="NAME", help=named)
     move.add_argument("folder", metavar="FOLDER", help=tr(N_("where it is to be")))

@@ -21,10 +21,9 @@ from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
 from inglenook.core.inference import DEMO
 from inglenook.core.settings import MODEL_FILE
-from inglenook.library.catalogue import Entry, Format
+from inglenook.library.catalogue import Entry
 from inglenook.library.files.found import Found
 from inglenook.library.files.usage import disk_use
-from inglenook.library.remote.jobs import target_of
 from inglenook.library.shelf_events import OWN, Offer, Removed, ShelfStatus
 
 if TYPE_CHECKING:
@@ -89,7 +88,7 @@ def _list(shelf: Shelf, *, as_json: bool) -> int:
         found, mark = model.found, "*" if model.in_use else " "
         size = gigabytes(found.size) if found.size else ""
         where = (
-            harmless(str(found.path)).replace("\n", "\u240a") if model.name != DEMO else tr(N_("part of the program"))
+            harmless(str(found.place)).replace("\n", "\u240a") if model.name != DEMO else tr(N_("part of the program"))
         )
         lines.append(f"{mark} {one_line(model.name):{width}}  {size:>9}  {found.owner or '-':12}  {where}")
         if found.problem is not None:
@@ -138,7 +137,8 @@ def _as_json(model: _Model) -> dict[str, Any]:
         "name": model.name,
         "title": found.title,
         "owner": found.owner or None,
-        "path": str(found.path) if model.name != DEMO else None,
+        "path": str(found.place) if model.name != DEMO else None,
+        "checkpoint": found.is_checkpoint,
         "files": [str(file) for file in found.files],
         "bytes": found.size or None,
         "in_use": model.in_use,
@@ -180,12 +180,8 @@ def _models(status: ShelfStatus) -> list[_Model]:
     """What is here, the demo model first."""
     known = {offer.path: offer.entry for offer in status.offers if offer.path is not None}
     models = [_Model(DEMO, Found(Path(), OWN, tr(N_("Demo model"))), in_use=not status.chosen)]
-    for path, entry in known.items():
-        if entry.format is Format.SAFETENSORS:
-            files = tuple(target_of(status.folder, file) for file in entry.remote())
-            models.append(_Model(entry.key, Found(path, OWN, tr(entry.title), entry.size, files), entry))
-    for found in status.here:
-        here = known.get(found.path)
+    for found in (*status.checkpoints, *status.here):
+        here = known.get(found.place)
         in_use = bool(status.chosen) and Path(status.chosen) == found.path
         models.append(_Model(here.key if here is not None else found.title, found, here, in_use))
     return models
@@ -197,10 +193,11 @@ def _find(status: ShelfStatus, name: str) -> _Model | None:
     matching = [model for model in models if model.name.casefold() == name.casefold()]
     if len(matching) > 1:
         text = N_("{count} models here are called {name}. Name the file: {files}")
-        files = ", ".join(str(model.found.path) for model in matching)
+        files = ", ".join(str(model.found.place) for model in matching)
         raise BadInputError(text, count=len(matching), name=name, files=files)
     path = Path(name).absolute()
-    return next(iter(matching or [model for model in models if model.name != DEMO and model.found.path == path]), None)
+    of_path = [model for model in models if model.name != DEMO and path in (model.found.path, model.found.place)]
+    return next(iter(matching or of_path), None)
 
 
 def named(status: ShelfStatus, name: str) -> _Model:
@@ -224,9 +221,9 @@ def _use(services: Services, name: str) -> int:
     model = model or named(status, name)
     if model.found.problem is not None:
         raise BadInputError.of(model.found.problem)
-    if model.entry is not None and model.entry.format is Format.SAFETENSORS:
+    if model.found.is_checkpoint:
         text = N_("{name} is a checkpoint. Make a GGUF file of it first: inglenook-convert {folder} -o FILE")
-        raise UserError(text, name=model.name, folder=model.found.path)
+        raise UserError(text, name=model.name, folder=model.found.place)
     services.settings.set(MODEL_FILE, "" if model.name == DEMO else str(model.found.path.absolute()))
     try:
         services.settings.flush()

@@ -15,8 +15,8 @@ from inglenook.core.errors import UserError
 from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
 from inglenook.core.inference import DEMO
-from inglenook.library.catalogue import Format
 from inglenook.library.files.transfers import Stage, TransferStatus
+from inglenook.library.progress import speed
 from inglenook.library.shelf_events import Emptied, Restored, ShelfStatus, Transferred
 
 if TYPE_CHECKING:
@@ -37,9 +37,6 @@ def run(services: Services, arguments: argparse.Namespace) -> int:
             model = named(looked(shelf), arguments.name)
             if model.name == DEMO:
                 raise UserError(N_("The demo model is a part of the program and stays."))
-            if model.entry is not None and model.entry.format is Format.SAFETENSORS:
-                raise UserError(N_("{name} is a checkpoint and stays. A model that is made of it can be moved."),
-                                name=model.name)  # fmt: skip
             shelf.move(model.found, Path(arguments.folder).absolute(), load=False)
         return _follow(shelf, events)
 
@@ -55,7 +52,7 @@ def _follow(shelf: Shelf, events: Events) -> int:
                 if event.used:
                     title = event.status.title
                     print(one_line(tr(N_("{title} is used from now on."), title=title)), file=sys.stderr)
-                write(sys.stdout, harmless(str(event.status.path)) + "\n")
+                write(sys.stdout, harmless(str(event.status.place)) + "\n")
                 return 0
             status = event.transfer if isinstance(event, ShelfStatus) else None
             if status is not None and status.error is not None:
@@ -80,7 +77,7 @@ def _words(status: TransferStatus) -> str:
     text = N_("{percent}%: reading back") if status.stage is Stage.CHECKING else N_("{percent}%: copying")
     words = [tr(text, percent=100 * status.done // status.total)]
     if status.rate:
-        words.append(status.speed())
+        words.append(speed(status.rate))
     if status.seconds_left is not None:
         words.append(tr(N_("{time} left"), time=time_left(status.seconds_left)))
     return ", ".join(words)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 from inglenook.library.catalogue import CatalogueFile, Entry, Format
 from inglenook.library.locks import FileLock
+from inglenook.library.written import write_json
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +49,7 @@ class Added:
         self._folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self._folder / ".added.lock"):
             models = [asdict(entry) for entry in change(self.read())]
-            temporary = self._file.with_suffix(".tmp")
-            with temporary.open("w", encoding="utf-8") as file:
-                json.dump({"models": models}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._file)
+            write_json(self._file, {"models": models})
 
 
 def _entry(found: dict[str, object]) -> Entry:

@@ -9,9 +9,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from inglenook.core.errors import ErrorInfo
+from inglenook.core.i18n import N_, tr
 
 _WINDOW_SECONDS = 8.0
 _REPORT_SECONDS = 0.1
+
+
+def speed(rate: float) -> str:
+    """Bytes a second, for people, wherever a rate is shown: finer than sizes are, since a network may be slow."""
+    if rate >= 999.5e6:
+        return tr(N_("{rate} GB a second"), rate=f"{rate / 1e9:.1f}")
+    return tr(N_("{rate} MB a second"), rate=f"{rate / 1e6:.0f}" if rate >= 9.95e6 else f"{max(rate / 1e6, 0.1):.1f}")
 
 
 class Step(StrEnum):

@@ -26,7 +26,7 @@ from inglenook.library.added import Added
 from inglenook.library.catalogue import ENTRIES, Entry, Format
 from inglenook.library.files.bin import Bin, Deleted
 from inglenook.library.files.found import HUGGING_FACE, Found, Place
-from inglenook.library.files.listed import models_here
+from inglenook.library.files.listed import models_here, path_of
 from inglenook.library.files.moved import Kept, Moved
 from inglenook.library.files.transfers import Stage as TransferStage
 from inglenook.library.files.transfers import Transfers, TransferStatus, What
@@ -35,7 +35,7 @@ from inglenook.library.making.conversions import Conversions, ConversionStatus, 
 from inglenook.library.remote.address import parse
 from inglenook.library.remote.downloads import Downloads, DownloadStatus, State
 from inglenook.library.remote.hub import HUB
-from inglenook.library.remote.jobs import Job, target_of
+from inglenook.library.remote.jobs import Job
 from inglenook.library.remote.repository import check_remote, models_at
 from inglenook.library.remote.traffic import Traffic
 from inglenook.library.service import ModelService
@@ -169,9 +169,9 @@ class Shelf:
         """Deletes a model of our own; `Removed` follows. With `keep` it can be brought back for a day."""
         self._do(lambda: self._delete(model, keep))
 
-    def undo_delete(self) -> None:
-        """Brings back what was deleted last; `Restored` follows."""
-        self._do(self._undo_delete)
+    def undo_delete(self, id_: str = "") -> None:
+        """Brings back what was deleted last, or what has that id in the bin; `Restored` follows."""
+        self._do(lambda: self._undo_delete(id_))
 
     def empty_bin(self) -> None:
         """Really removes what was deleted, save what another program can still bring back; `Emptied` follows."""
@@ -333,10 +333,10 @@ class Shelf:
         self._look_around()
         self._tell(Removed(model.title))
 
-    def _undo_delete(self) -> None:
-        back, self._forgotten = self._forgotten, None
+    def _undo_delete(self, id_: str) -> None:
+        back, self._forgotten = (None, self._forgotten) if id_ else (self._forgotten, None)
         if back is None:
-            model = self._bin.restore()
+            model = self._bin.restore(id_)
             if model is None:
                 raise UserError(N_("The bin holds nothing to bring back."))
             back = Kept(model.title, tuple(map(str, model.files)), model.size)
@@ -364,20 +364,12 @@ class Shelf:
 
     def _look_at_disk(self) -> None:
         folder = next(f for f in (self._folder, *self._folder.parents) if f.exists())
-        usage = usage_of(self._folder, self._bin.size())
-        paths = {entry.key: self._path_of(entry) for entry in self._ids.values()}
+        usage = usage_of(self._folder, self._bin.contents())
+        paths = {entry.key: path_of(entry, self._folder, self._moved) for entry in self._ids.values()}
         free = shutil.disk_usage(folder).free
         with self._lock:
             offers = tuple(replace(o, path=paths[o.entry.key]) for o in self._status.offers)
             self._update(free=free, offers=offers, usage=usage)
-
-    def _path_of(self, entry: Entry) -> Path | None:
-        """The first file of a model all of whose files are here; the folder of a checkpoint."""
-        targets = [target_of(self._folder, file) for file in entry.remote()]
-        if not all(target.is_file() for target in targets):
-            elsewhere = Path(self._moved.now(str(targets[0])))
-            return elsewhere if elsewhere != targets[0] and elsewhere.is_file() else None
-        return targets[0] if entry.format is Format.GGUF else targets[0].parent
 
     def _estimate_one(self, entry: Entry) -> None:
         try:
@@ -388,10 +380,13 @@ class Shelf:
 
     def _look_around(self) -> None:
         self._moved.refresh()
-        titles = {path: tr(entry.title) for entry in self._ids.values() if (path := self._path_of(entry))}
+        paths = [(path_of(entry, self._folder, self._moved), entry) for entry in self._ids.values()]
+        titles = {path: tr(entry.title) for path, entry in paths}
         places = [Place(OWN, self._folder), *self._places()]
         found = models_here(places, self._moved, {self._settings.get(MODEL_FILE), *self._remembered} - {"", DEMO})
-        self._update(here=tuple(replace(one, title=titles.get(one.path, one.title)) for one in found), looking=False)
+        found = [replace(one, title=titles.get(one.place, one.title)) for one in found]
+        models = tuple(one for one in found if not one.is_checkpoint)
+        self._update(here=models, checkpoints=tuple(one for one in found if one.is_checkpoint), looking=False)
 
     def _hubs(self) -> list[Path]:
         return [place.folder for place in self._places() if place.owner == HUGGING_FACE]
@@ -423,7 +418,8 @@ class Shelf:
         if status.entry:
             self._downloads.cancel(Job("", self._status.offer(status.entry).entry.remote()).id)
         source = self._settings.get(MODEL_FILE) == str(status.source)
-        used = source or (status.what is What.IMPORT and self._models.answering("") == DEMO)
+        first = status.what is What.IMPORT and not status.is_checkpoint and self._models.answering("") == DEMO
+        used = source or first
         if used and self._load:
             self._models.use_file(status.path)
         elif used:

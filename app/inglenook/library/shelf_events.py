@@ -55,11 +55,12 @@ class ShelfStatus:
     """All there is to show. `free` is bytes of disk where models go, or -1; `chosen` is "" for the demo.
 
     `source` is the host that models come from, `usage` what our own `folder` takes,
-    `finding` the address that is being asked.
+    `finding` the address that is being asked. `checkpoints` are those to be converted.
     """
 
     offers: tuple[Offer, ...] = ()
     here: tuple[Found, ...] = ()
+    checkpoints: tuple[Found, ...] = ()
     free: int = -1
     chosen: str = ""
     looking: bool = False

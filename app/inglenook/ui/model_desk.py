@@ -23,8 +23,10 @@ from inglenook.library.files.transfers import What
 from inglenook.library.remote.downloads import DownloadStatus, State
 from inglenook.library.shelf_events import (
     Arrived,
+    Emptied,
     Offered,
     Removed,
+    Restored,
     ShelfEvent,
     ShelfFailed,
     ShelfStatus,
@@ -124,6 +126,8 @@ class ModelDesk(QObject):
             dialog.move_requested.connect(lambda model: self.transfers.choose_place(model, dialog))
             dialog.import_file_requested.connect(partial(self.transfers.choose_file, dialog))
             dialog.import_folder_requested.connect(partial(self.transfers.choose_folder, dialog))
+            dialog.bin.restore_requested.connect(self._shelf.undo_delete)
+            dialog.bin.empty_requested.connect(self._empty_bin)
             self.transfers.serve(dialog.transfer)
             self.conversions.serve(dialog.conversion)
             DropTarget(dialog).brought.connect(self.conversions.take)
@@ -161,6 +165,19 @@ class ModelDesk(QObject):
         away.clicked.connect(lambda: self._shelf.cancel(key))
         box.open()
 
+    def _empty_bin(self) -> None:
+        """After a question: what is removed cannot be brought back."""
+        box = QMessageBox(self._dialog or self._window)
+        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        box.setIcon(QMessageBox.Icon.Question)
+        box.setText(tr(N_("Remove the deleted models for good?")))
+        size = gigabytes(self._shelf.status().usage.binned)
+        box.setInformativeText(tr(N_("That makes {size} of room. They cannot be brought back then."), size=size))
+        away = box.addButton(tr(N_("Remove them")), QMessageBox.ButtonRole.DestructiveRole)
+        box.setDefaultButton(box.addButton(tr(N_("Keep them")), QMessageBox.ButtonRole.RejectRole))
+        away.clicked.connect(self._shelf.empty_bin)
+        box.open()
+
     # -- what happened --
 
     def show_remembered(self, conversations: Sequence[Conversation]) -> None:
@@ -192,6 +209,10 @@ class ModelDesk(QObject):
                 self._notice(
                     tr(N_("“{title}” was deleted."), title=event.title), tr(N_("&Undo")), self._shelf.undo_delete
                 )
+            case Restored():
+                self._notice(tr(N_("{title} is back."), title=event.title))
+            case Emptied():
+                self._notice(tr(N_("The bin is empty: {size} more room."), size=gigabytes(event.freed)))
             case TrafficRead():
                 if self._network is not None:
                     self._network.show_requests(event.requests)
@@ -243,6 +264,9 @@ class ModelDesk(QObject):
     def _on_transferred(self, event: Transferred) -> None:
         status, path = event.status, event.status.path
         assert path is not None
+        if status.what is What.IMPORT and status.is_checkpoint:
+            self._notice(status.text(), tr(N_("&Convert")), lambda: self._shelf.convert(path.parent), seconds=15)
+            return
         if status.what is What.IMPORT and not event.used:
             self._notice(status.text(), tr(N_("&Use it")), lambda: self._use(path), seconds=15)
             return

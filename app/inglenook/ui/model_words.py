@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
-from inglenook.library.progress import Step
+from inglenook.library.progress import Step, speed
 from inglenook.library.remote.downloads import DownloadStatus, State
 from inglenook.library.shelf_events import Fit, Offer
 
@@ -40,7 +40,7 @@ def progress(status: DownloadStatus) -> str:
         return tr(N_("{amount} · Connecting…"), amount=amount)
     words = [amount]
     if status.rate:
-        words.append(tr(N_("{rate} a second"), rate=gigabytes(round(status.rate))))
+        words.append(speed(status.rate))
     if status.seconds_left is not None:
         words.append(tr(N_("{time} left"), time=duration(status.seconds_left)))
     return " · ".join(words)

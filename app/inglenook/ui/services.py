@@ -188,8 +188,12 @@ class Shelf(Protocol):
         """Deletes a model of our own; a `Removed` follows."""
         ...
 
-    def undo_delete(self) -> None:
-        """Brings back what was deleted last."""
+    def undo_delete(self, id_: str = "", /) -> None:
+        """Brings back what was deleted last, or what has that id in the bin."""
+        ...
+
+    def empty_bin(self) -> None:
+        """Really removes what was deleted; an `Emptied` follows."""
         ...
 
     def import_model(self, source: Path, /) -> None:

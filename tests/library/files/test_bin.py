@@ -46,7 +46,7 @@ def test_put_and_brought_back(models: Path, clock: Clock) -> None:
     bin_, one = Bin(models, clock), model(models / "a")
     bin_.put(one)
     assert bin_.holds
-    assert bin_.size() == 100
+    assert sum(one.size for one in bin_.contents()) == 100
     assert not any(file.exists() for file in one.files)
     assert bin_.restore() == one
     assert [file.read_bytes() for file in one.files] == [file.name.encode() for file in one.files]
@@ -177,4 +177,29 @@ def test_what_an_earlier_version_left_is_removed(models: Path, clock: Clock) -> 
     clock.now += 7200
     Bin(models, clock).tidy()
     assert not any(file.exists() for file in left)
-    assert Bin(models, clock).size() == 0
+    assert Bin(models, clock).contents() == ()
+
+
+def test_what_lies_there_and_which_of_it_is_brought_back(models: Path, clock: Clock) -> None:
+    window, other = Bin(models, clock), Bin(models, clock)
+    names = ("kept", "mine", "theirs")
+    kept, mine, theirs = (model(models / "a", name) for name in names)
+    command = Bin(models, clock)
+    command.put(kept, keep=True)
+    command.let_go()
+    clock.now += 1
+    window.put(mine)
+    clock.now += 1
+    other.put(theirs)
+    found = {one.title: one for one in window.contents()}
+    assert list(found) == ["theirs", "mine", "kept"]
+    assert {name: (one.ours, one.can_return, one.size) for name, one in found.items()} == {
+        "theirs": (False, False, 100),
+        "mine": (True, True, 100),
+        "kept": (False, True, 100),
+    }
+    assert found["kept"].until == clock.now - 2 + KEEP_SECONDS
+    assert window.restore(found["theirs"].id) is None
+    assert window.restore(found["kept"].id) == kept
+    assert window.restore(found["mine"].id) == mine
+    assert [one.title for one in window.contents()] == ["theirs"]

@@ -77,6 +77,10 @@ def killed(*arguments: str | Path, after: float = 0.0) -> None:
         child.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
 
 
+def killed_somewhere(*arguments: str | Path, seed: int) -> None:
+    killed(*arguments, "random", after=random.Random(seed).uniform(0, 0.08))
+
+
 def test_a_kill_while_copying_leaves_nothing_after_the_next_start(
     desk: Desk, stick: Path, data: bytes, entry: Entry
 ) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +19,7 @@ from inglenook.core.errors import UserError
 from inglenook.core.i18n import N_
 from inglenook.library.files.journal import new_id
 from inglenook.library.locks import FileLock
+from inglenook.library.written import write_json
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,25 @@ class Deleted:
     title: str
     files: tuple[Path, ...]
     size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Binned:
+    """A model in the bin. `until`: when it is gone, in seconds since 1970; 0: with the program that deleted it.
+
+    Of those without a time `ours` are what this program deleted; nobody else can bring them back.
+    """
+
+    id: str
+    title: str
+    size: int
+    until: float
+    ours: bool
+
+    @property
+    def can_return(self) -> bool:
+        """Whether this program can bring it back."""
+        return self.ours or self.until > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +110,12 @@ class Bin:
             self.restore()
             raise
 
-    def restore(self) -> Deleted | None:
-        """Brings back what this program deleted last; else what another did that has ended. None: there is nothing."""
-        if self._mine is not None:
+    def restore(self, id_: str = "") -> Deleted | None:
+        """Brings back what this program deleted last; else what another did that has ended. None: there is nothing.
+
+        With `id_` only what that names.
+        """
+        if self._mine is not None and id_ in ("", self._mine[0].id):
             note, lock = self._mine
             self._bring_back(note)
             self._mine = None
@@ -102,7 +124,7 @@ class Bin:
         free = sorted(self._free(), key=lambda one: -one[0].deleted)
         try:
             for note, lock in free:
-                if all(there.exists() for there in note.aside):
+                if id_ in ("", note.id) and all(there.exists() for there in note.aside):
                     self._bring_back(note)
                     self._forget(note, lock)
                     return note.model
@@ -147,10 +169,11 @@ class Bin:
                 file.unlink(missing_ok=True)
         return freed
 
-    def size(self) -> int:
-        """Bytes of all that lies here and can be brought back, by whomever."""
-        notes = [_read(file) for file in self._notes.glob("*.json")]
-        return sum(note.model.size for note in notes if note is not None)
+    def contents(self) -> tuple[Binned, ...]:
+        """All that lies here and can be brought back, by whomever; the last one first."""
+        mine = self._mine[0].id if self._mine is not None else ""
+        notes = sorted(filter(None, map(_read, self._notes.glob("*.json"))), key=lambda note: -note.deleted)
+        return tuple(Binned(n.id, n.model.title, n.model.size, n.until, n.id == mine) for n in notes)
 
     # -- within --
 
@@ -200,7 +223,6 @@ class Bin:
                 folder.rmdir()
 
     def _write(self, note: _Note) -> None:
-        file = self._notes / f"{note.id}.json"
         text = {
             "title": note.model.title,
             "files": [str(path) for path in note.model.files],
@@ -209,12 +231,7 @@ class Bin:
             "deleted": note.deleted,
             "until": note.until,
         }
-        temporary = file.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8") as opened:
-            json.dump(text, opened)
-            opened.flush()
-            os.fsync(opened.fileno())
-        temporary.replace(file)
+        write_json(self._notes / f"{note.id}.json", text)
 
 
 def _time(file: Path) -> float:

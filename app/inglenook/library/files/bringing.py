@@ -8,6 +8,7 @@ from pathlib import Path
 from inglenook.core.errors import UserError
 from inglenook.core.i18n import N_
 from inglenook.library.catalogue import Entry, Format
+from inglenook.library.files.checkpoints import title_of
 from inglenook.library.files.found import Found, Place, examine, look
 from inglenook.library.making.conversions import Kind, recognise
 from inglenook.library.remote.jobs import target_of
@@ -28,7 +29,7 @@ def model_at(path: Path) -> Found:
     found = examine(path)
     if found is None:
         raise UserError(
-            N_("{path} is no gpt-oss model. Inglenook copies GGUF files of gpt-oss, and converts checkpoints."),
+            N_("{path} is no gpt-oss model. Inglenook copies GGUF files and checkpoints of gpt-oss."),
             path=path,
         )
     return _usable(found)
@@ -66,18 +67,32 @@ def _usable(found: Found) -> Found:
 
 
 def by_name(files: Sequence[Path], sizes: Sequence[int], entries: Iterable[Entry]) -> Entry | None:
-    """The published model whose files have these names and sizes."""
-    wanted = [(file.name.casefold(), size) for file, size in zip(files, sizes, strict=True)]
-    return next((e for e in _models(entries) if [(_name(f.name), f.size) for f in e.files] == wanted), None)
+    """The published model whose files have these names and sizes; beside a checkpoint there may be others."""
+    here = {(file.name.casefold(), size) for file, size in zip(files, sizes, strict=True)}
+    return next((e for e in entries if _has_digests(e) and {(_name(f.name), f.size) for f in e.files} <= here), None)
 
 
-def by_digest(digests: Sequence[str], entries: Iterable[Entry]) -> Entry | None:
-    """The published model whose files have these sha256."""
-    return next((e for e in _models(entries) if [f.digest for f in e.files] == list(digests)), None)
+def proven(found: Found, digests: Sequence[str], named: Entry | None, entries: Iterable[Entry]) -> Entry | None:
+    """The published model whose files have these sha256. A checkpoint is looked for by its names, which are fixed.
+
+    Of some of its files no sha256 is published: those have the length that they should have.
+    """
+    if found.is_checkpoint:
+        return named
+    whole = (e for e in entries if e.format is Format.GGUF and _has_digests(e))
+    return next((e for e in whole if [f.digest for f in e.files] == list(digests)), None)
 
 
-def _models(entries: Iterable[Entry]) -> list[Entry]:
-    return [e for e in entries if e.format is Format.GGUF and all(f.digest for f in e.files)]
+def wrong_files(found: Found, digests: Sequence[str], entry: Entry) -> list[int]:
+    """Which files of `found`, by number, have another sha256 than those of their names in `entry`."""
+    pins = {_name(file.name): file.digest for file in entry.files}
+    wanted = [pins.get(file.name.casefold(), "") for file in found.files]
+    return [n for n, (pin, digest) in enumerate(zip(wanted, digests, strict=True)) if pin and pin != digest]
+
+
+def _has_digests(entry: Entry) -> bool:
+    """All of a GGUF's, some of a checkpoint's."""
+    return (all if entry.format is Format.GGUF else any)(file.digest for file in entry.files)
 
 
 def _name(name: str) -> str:
@@ -87,17 +102,22 @@ def _name(name: str) -> str:
 # -- names --
 
 
-def places_of(entry: Entry, models: Path) -> list[Path]:
-    """Where the files of a published model go."""
-    return [target_of(models, file) for file in entry.remote()]
+def home_of(entry: Entry, found: Found, models: Path) -> list[Path]:
+    """Where the files of `found`, which is that published model, go; those beside a checkpoint stay beside it."""
+    places = [target_of(models, file) for file in entry.remote()]
+    if not found.is_checkpoint:
+        return places
+    named = {_name(place.name): place for place in places}
+    return [named.get(file.name.casefold(), places[0].with_name(file.name)) for file in found.files]
 
 
 def free_places(found: Found, folder: Path) -> list[Path]:
     """Names for the files of `found` in `folder` that nothing has; a model in parts gets a folder of its own.
 
-    Parts keep their names, since llama.cpp finds them by those.
+    Parts keep their names, since llama.cpp finds them by those, and so do the files of a checkpoint.
     """
-    name = found.path.name if found.path.suffix.lower() == ".gguf" else f"{found.title}.gguf"
+    title = title_of(found.path) if found.is_checkpoint else found.title
+    name = found.path.name if found.path.suffix.lower() == ".gguf" else f"{title}.gguf"
     name = "".join("-" if c in _FORBIDDEN or ord(c) < 32 else c for c in name).lstrip(". ") or "model.gguf"
     stem = name[: -len(".gguf")]
     for number in range(1, 10_000):
@@ -106,6 +126,11 @@ def free_places(found: Found, folder: Path) -> list[Path]:
             targets = [folder / f"{shown}.gguf"]
         else:
             targets = [folder / shown / file.name for file in found.files]
-        if not any(target.exists() for target in targets):
+        if not any(target.exists() for target in targets) and not (found.is_checkpoint and _is_used(folder / shown)):
             return targets
     raise UserError(N_("{folder} is full of models of that name. Choose another folder."), folder=folder)
+
+
+def _is_used(folder: Path) -> bool:
+    """Whether there is something in it, which would count as a part of a checkpoint there."""
+    return folder.exists() and any(folder.iterdir())

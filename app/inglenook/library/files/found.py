@@ -1,4 +1,4 @@
-"""Models that other programs have put on this computer, to be used where they are.
+"""Models that other programs have put on this computer, to be used where they are; and checkpoints.
 
 Pure: it looks, and changes nothing. What it reads is bounded whatever is there: folders to a depth and a number of
 entries, of a file that is no gpt-oss the first 64 kB, of one that is its header (`inglenook_convert.headers`).
@@ -12,12 +12,13 @@ import re
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from inglenook.core.errors import ErrorInfo
+from inglenook.core.errors import ErrorInfo, UserError
 from inglenook.core.i18n import N_
+from inglenook.library.files.checkpoints import CONFIG, WEIGHTS, check, contents, title_of
 from inglenook_convert.headers import HeaderError, check_gguf
 
 HUGGING_FACE = "Hugging Face"
@@ -52,7 +53,8 @@ class Place:
 class Found:
     """A gpt-oss model of the program `owner`: its first file, all its files, their bytes.
 
-    `problem` says why it cannot be used; `path` is then a folder where nothing in it could be read.
+    `problem` says why it cannot be used; `path` is then a folder where nothing in it could be read. Of a checkpoint
+    `path` is its config.json.
     """
 
     path: Path
@@ -61,6 +63,16 @@ class Found:
     size: int = 0
     files: tuple[Path, ...] = ()
     problem: ErrorInfo | None = None
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether it is to be converted; it does not run."""
+        return self.path.name == CONFIG
+
+    @property
+    def place(self) -> Path:
+        """What people see of it: the file, of a checkpoint the folder."""
+        return self.path.parent if self.is_checkpoint else self.path
 
 
 def places(home: Path, environment: Mapping[str, str], system: str) -> list[Place]:
@@ -95,7 +107,7 @@ def places(home: Path, environment: Mapping[str, str], system: str) -> list[Plac
 
 
 def look(where: list[Place]) -> list[Found]:
-    """All gpt-oss models in those places, each once, by place and name. What is no model, or another, is left out."""
+    """All gpt-oss models and checkpoints in those places, each once, by place and name; whatever else is left out."""
     seen: set[tuple[int, int]] = set()
     found: list[Found] = []
     for place in where:
@@ -106,6 +118,8 @@ def look(where: list[Place]) -> list[Found]:
 
 def examine(path: Path) -> Found | None:
     """The model of which that file is a part; None where it is no gpt-oss model. `Found.problem` says what is wrong."""
+    if path.name == CONFIG or path.suffix == WEIGHTS:
+        return _checkpoint(path.with_name(CONFIG), "")
     part = _PART.fullmatch(path.name)
     if part is not None and int(part["number"]) != 1:
         path = path.with_name(f"{part['stem']}-00001-of-{part['count']}.gguf")
@@ -120,6 +134,8 @@ def _gguf(place: Place, seen: set[tuple[int, int]]) -> Iterator[Found]:
     for folder in unreadable:
         yield _cannot_read(place, folder)
     for file in files:
+        if file.name == CONFIG and _is_new(file, seen, smallest=1) and (one := _checkpoint(file, place.owner)):
+            yield one
         part = _PART.fullmatch(file.name)
         if file.suffix.lower() != ".gguf" or file.name.startswith(".") or (part and int(part["number"]) != 1):
             continue
@@ -188,14 +204,14 @@ def _files(folder: Path) -> tuple[list[Path], list[Path]]:
     return files, unreadable
 
 
-def _is_new(file: Path, seen: set[tuple[int, int]]) -> bool:
+def _is_new(file: Path, seen: set[tuple[int, int]], smallest: int = _SMALLEST) -> bool:
     """Whether this is a file of some size that was not met before under another name."""
     try:
         about = file.stat()
     except OSError:
         return False
     identity = (about.st_dev, about.st_ino)
-    if about.st_size < _SMALLEST or identity in seen:
+    if about.st_size < smallest or identity in seen:
         return False
     seen.add(identity)
     return True
@@ -214,6 +230,23 @@ def _cannot_read(place: Place, folder: Path) -> Found:
 
 
 # -- a file --
+
+
+def _checkpoint(config: Path, owner: str) -> Found | None:
+    """The one in the folder of that config.json; None where there is none of gpt-oss."""
+    title = title_of(config)
+    try:
+        files = contents(config)
+        if not files:
+            return None
+        found = Found(config, owner, title, sum(file.stat().st_size for file in files), files)
+        check(files)
+    except UserError as error:
+        return replace(found, problem=error.info)
+    except OSError as error:
+        problem = ErrorInfo(N_("This file cannot be read: {reason}."), (("reason", error.strerror or str(error)),))
+        return Found(config, owner, title, problem=problem)
+    return found
 
 
 def _examine(path: Path, owner: str, title: str) -> Found | None:

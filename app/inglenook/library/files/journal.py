@@ -18,8 +18,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from inglenook.library.files.checkpoints import CONFIG
 from inglenook.library.locks import FileLock
 from inglenook.library.remote.part import sync_folder
+from inglenook.library.written import write_json
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +171,8 @@ class Journal:
             except OSError as error:  # Windows, while an engine has it open
                 log.warning("%s stays for now: %s", original, error)
                 done = False
+        if Path(note.old).name == CONFIG:  # a checkpoint's folder was its own
+            _remove_empty(Path(note.old).parent, note)
         return done
 
     def _undo(self, note: Note) -> bool:
@@ -180,13 +184,7 @@ class Journal:
         return there
 
     def _write(self, note: Note) -> None:
-        file = self._folder / f"{note.id}.json"
-        temporary = file.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8") as opened:
-            json.dump(asdict(note), opened)
-            opened.flush()
-            os.fsync(opened.fileno())
-        temporary.replace(file)
+        write_json(self._folder / f"{note.id}.json", asdict(note))
 
     def _end(self, note: Note) -> None:
         for suffix in (".json", ".tmp"):
@@ -195,6 +193,14 @@ class Journal:
             self._held.pop(note.id).release()
         with suppress(OSError):
             (self._folder / f"{note.id}.lock").unlink(missing_ok=True)
+
+
+def _remove_empty(folder: Path, note: Note) -> None:
+    """The folder of a checkpoint that has gone, unless something else is in it."""
+    with suppress(OSError):
+        for original in map(Path, note.originals):
+            original.with_name(f".{original.name}.verified").unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _sync(folder: Path) -> None:

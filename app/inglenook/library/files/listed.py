@@ -6,19 +6,34 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from inglenook.library.catalogue import Entry, Format
+from inglenook.library.files.checkpoints import CONFIG
 from inglenook.library.files.found import Found, Place, examine, look
 from inglenook.library.files.moved import Kept, Moved
 from inglenook.library.files.usage import away
+from inglenook.library.remote.jobs import target_of
 from inglenook.library.shelf_events import OWN
 
 
 def models_here(places: list[Place], moved: Moved, names: Iterable[str]) -> list[Found]:
-    """Those in `places` and ours that were moved; before them those of the `names` that are not among them."""
+    """Those in `places` and ours that were moved, and checkpoints; first those of the `names` that are not there."""
     found = look(places)
     listed = {str(one.path) for one in found}
     found += [_kept(model) for model in moved.models() if model.files[0] not in listed]
     listed |= {model.files[0] for model in moved.models()}
     return [*(_chosen(Path(name)) for name in sorted(set(map(moved.now, names)) - listed)), *found]
+
+
+def path_of(entry: Entry, folder: Path, moved: Moved) -> Path | None:
+    """The first file of a model of ours all of whose files are here, or that was moved; the folder of a checkpoint."""
+    targets = [target_of(folder, file) for file in entry.remote()]
+    first = next((target for target in targets if target.name == CONFIG), targets[0])
+    if not all(target.is_file() for target in targets):
+        elsewhere = Path(moved.now(str(first)))
+        if elsewhere == first or not elsewhere.is_file():
+            return None
+        first = elsewhere
+    return first if entry.format is Format.GGUF else first.parent
 
 
 def _chosen(path: Path) -> Found:

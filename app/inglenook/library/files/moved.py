@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from inglenook.library.locks import FileLock
+from inglenook.library.written import write_json
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +96,7 @@ class Moved:
             self.refresh()
             places = change(self._places)
             text: dict[str, Any] = {"models": [asdict(model) for model in places.models], "now": places.now}
-            temporary = self._file.with_suffix(".tmp")
-            with temporary.open("w", encoding="utf-8") as file:
-                json.dump(text, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._file)
+            write_json(self._file, text)
             self._places = places
 
 

@@ -9,8 +9,6 @@ and after a copy the original goes with the next start.
 from __future__ import annotations
 
 import errno
-import logging
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,17 +18,17 @@ from pathlib import Path
 from inglenook.core.errors import ErrorInfo, UserError
 from inglenook.core.i18n import N_, tr
 from inglenook.library.catalogue import Entry
-from inglenook.library.control import Control, Stopped
+from inglenook.library.control import Control
 from inglenook.library.files import bringing
+from inglenook.library.files.checkpoints import CONFIG, check_copied
 from inglenook.library.files.copying import check_room, copy, hash_again, write_failed
 from inglenook.library.files.found import Found
 from inglenook.library.files.journal import Journal, Note, new_id
 from inglenook.library.files.moved import Kept, Moved
+from inglenook.library.job import OneJob
 from inglenook.library.progress import Meter, Progress
 from inglenook.library.remote.download import note_verified
 from inglenook.library.remote.part import remove_part
-
-log = logging.getLogger(__name__)
 
 
 class What(StrEnum):
@@ -75,9 +73,15 @@ class TransferStatus:
     waits: bool = False
     error: ErrorInfo | None = None
 
-    def speed(self) -> str:
-        """The rate in words; "" while it is not known. Disks are quick, so not in gigabytes."""
-        return tr(N_("{rate} MB a second"), rate=f"{max(1, round(self.rate / 1e6)):,}") if self.rate else ""
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether what is at `path` is to be converted; it does not run."""
+        return self.path is not None and self.path.name == CONFIG
+
+    @property
+    def place(self) -> Path | None:
+        """As `Found.place`."""
+        return self.path.parent if self.path is not None and self.is_checkpoint else self.path
 
     def text(self) -> str:
         """What came of it."""
@@ -89,19 +93,21 @@ class TransferStatus:
                 text = N_("{title} is now in {folder}. The original is in use; the next start of Inglenook removes it.")
             return tr(text, title=self.title, folder=self.path.parent if self.path else "")
         if self.published:
-            return tr(N_("{title} is here. It is exactly the published file {name}."), **self._names())
+            text = N_("{title} is here. It is exactly the published file {name}.")
+            if self.is_checkpoint:
+                text = N_("{title} is here, to be converted. Exactly as they were published: {name}.")
+            return tr(text, **self._names())
         text = N_("{title} is here. It is not a file that Inglenook knows: its header is right, the rest unproven.")
+        if self.is_checkpoint:
+            text = N_("{title} is here, to be converted. Inglenook does not know it: its headers are right.")
         return tr(text, **self._names())
 
     def _names(self) -> dict[str, str]:
         return {"title": self.title, "name": self.published}
 
 
-class Transfers:
-    """Methods return at once, but for `recover` and `close`. `entries` are the published models.
-
-    `tell` is called with each change, on a thread; with None at the end of what was cancelled or dismissed.
-    """
+class Transfers(OneJob[TransferStatus]):
+    """`entries` are the published models. `recover` takes time."""
 
     def __init__(
         self,
@@ -110,15 +116,11 @@ class Transfers:
         entries: Callable[[], Sequence[Entry]],
         tell: Callable[[TransferStatus | None], None],
     ) -> None:
+        super().__init__(tell, patience=60)
         self._models = models
         self._entries = entries
-        self._tell = tell
         self._moved = moved
         self._journal = Journal(models / ".transfers", self._note_move)
-        self._lock = threading.Lock()
-        self._control: Control | None = None
-        self._thread: threading.Thread | None = None
-        self._status: TransferStatus | None = None
 
     def start_import(self, source: Path, title: str = "") -> None:
         """Copies the model in that file or folder. Raises `UserError` while another one is on its way.
@@ -133,65 +135,20 @@ class Transfers:
         status = TransferStatus(What.MOVE, Stage.LOOKING, model.path, model.title)
         self._start(status, lambda status, control: self._move(status, control, model, folder))
 
-    def cancel(self) -> None:
-        """Ends it, with nothing left of it; or takes away what is shown of one that has ended."""
-        with self._lock:
-            control = self._control
-        if control is not None:
-            control.stop()
-        else:
-            self._set(None)
-
     def recover(self) -> None:
         """Deals with what a kill has left. OSError."""
         self._journal.recover()
 
-    def close(self) -> None:
-        """Ends it and waits until it has cleaned up."""
-        with self._lock:
-            control = self._control
-        if control is not None:
-            control.stop()
-        if self._thread is not None:
-            self._thread.join(60)
-
     # -- the thread --
 
-    def _start(self, status: TransferStatus, work: Callable[[TransferStatus, Control], TransferStatus]) -> None:
-        with self._lock:
-            if self._control is not None:
-                raise UserError(N_("One model is being copied or moved. Wait for its end, or cancel it."))
-            self._control = control = Control()
-        self._set(status)
-        self._thread = threading.Thread(target=self._run, args=(status, control, work), name="transfer", daemon=True)
-        self._thread.start()
+    def _busy(self) -> UserError:
+        return UserError(N_("One model is being copied or moved. Wait for its end, or cancel it."))
 
-    def _run(
-        self, first: TransferStatus, control: Control, work: Callable[[TransferStatus, Control], TransferStatus]
-    ) -> None:
-        status: TransferStatus | None = None
-        try:
-            status = work(first, control)
-        except Stopped:
-            status = None
-        except UserError as error:
-            status = self._failed(first, error)
-        except OSError as error:
-            status = self._failed(first, write_failed(error, self._models, 0))
-        except Exception:  # our bug: logged and told
-            log.exception("a transfer failed")
-            status = self._failed(first, UserError(N_("That did not work by a fault of Inglenook. Its log says more.")))
-        finally:
-            with self._lock:
-                self._control = None
-        self._set(status)
+    def _trouble(self, error: OSError) -> UserError:
+        return write_failed(error, self._models, 0)
 
     def _failed(self, first: TransferStatus, error: UserError) -> TransferStatus:
         return replace(first, stage=Stage.FAILED, error=error.info)
-
-    def _set(self, status: TransferStatus | None) -> None:
-        self._status = status
-        self._tell(status)
 
     def _note_move(self, note: Note) -> None:
         self._moved.note(Path(note.old), Kept(note.title, note.targets, note.size))
@@ -205,21 +162,21 @@ class Transfers:
             raise UserError(N_("{title} is in Inglenook's own folder already."), title=found.title)
         sizes = _sizes(found.files)
         named = bringing.by_name(found.files, sizes, self._entries())
-        if named is not None and all(place.exists() for place in bringing.places_of(named, self._models)):
+        if named is not None and all(place.exists() for place in bringing.home_of(named, found, self._models)):
             raise UserError(N_("{title} is here already: {name}."), title=tr(named.title), name=named.files[0].name)
         note = self._note(found.title, found.files, sizes, self._models / ".transfers", "")
         Path(note.temporary[0]).parent.mkdir(parents=True, exist_ok=True)
         check_room(self._models, note.size)
         self._journal.begin(note)
         try:
-            work = _Work(replace(status, title=found.title, total=note.size), self._set)
+            work = _Work(replace(status, title=found.title, total=note.size), self._tell)
             digests = self._copy(note, found.files, control, work)
-            entry = bringing.by_digest(digests, self._entries())
-            if named is not None and entry is not named:
-                raise self._set_aside(note, digests, named)
-            _check_header(Path(note.temporary[0]), found)
+            if named is not None and (wrong := bringing.wrong_files(found, digests, named)):
+                raise self._set_aside(note, found, wrong, named)
+            entry = bringing.proven(found, digests, named, self._entries())
+            _check_headers(note.temporary, found)
             control.check()
-            places = bringing.places_of(entry, self._models) if entry is not None else []
+            places = bringing.home_of(entry, found, self._models) if entry is not None else []
             if not places or any(place.exists() for place in places):
                 places = bringing.free_places(found, self._models / bringing.IMPORTED)
             self._journal.place(replace(note, targets=tuple(map(str, places))))
@@ -237,26 +194,23 @@ class Transfers:
                 with suppress(OSError):  # then it is read once more when somebody asks
                     note_verified(place, digest)
                     remove_part(place)
-            title, names = tr(entry.title), ", ".join(file.name for file in entry.files)
+            title, names = tr(entry.title), ", ".join(file.name for file in entry.files if file.digest)
             status = replace(status, title=title, published=names, entry=entry.key)
         return replace(status, stage=Stage.FINISHED, path=places[0], done=status.total)
 
-    def _set_aside(self, note: Note, digests: Sequence[str], entry: Entry) -> UserError:
+    def _set_aside(self, note: Note, found: Found, wrong: Sequence[int], entry: Entry) -> UserError:
         """Keeps the files whose bytes are wrong out of the way; the error that says so."""
-        wrong = []
-        for temporary, digest, file, place in zip(
-            map(Path, note.temporary), digests, entry.files, bringing.places_of(entry, self._models), strict=True
-        ):
-            if digest != file.digest:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                aside = place.with_name(f"{place.name}.wrong")
-                temporary.replace(aside)
-                wrong.append(str(aside))
+        places, asides = bringing.home_of(entry, found, self._models), []
+        for number in wrong:
+            place = places[number]
+            place.parent.mkdir(parents=True, exist_ok=True)
+            asides.append(place.with_name(f"{place.name}.wrong"))
+            Path(note.temporary[number]).replace(asides[-1])
         text = N_(
             "{name} is damaged or was changed: it has the name and size of the published file, but other bytes. It is "
             "not used; the copy was set aside as {aside}. Copy it anew from where it came from, or get it here."
         )
-        return UserError(text, name=entry.files[0].name, aside=", ".join(wrong))
+        return UserError(text, name=found.files[wrong[0]].name, aside=", ".join(map(str, asides)))
 
     # -- move --
 
@@ -272,7 +226,7 @@ class Transfers:
         temporary = into if into.is_dir() else folder
         note = self._note(model.title, model.files, sizes, temporary, str(model.path))
         note = replace(note, targets=tuple(map(str, places)))
-        work = _Work(replace(status, total=note.size if rename else 2 * note.size), self._set)
+        work = _Work(replace(status, total=note.size if rename else 2 * note.size), self._tell)
         waits = False
         if not rename or not self._rename(note):
             check_room(folder, note.size)
@@ -290,11 +244,11 @@ class Transfers:
         """Where its files go in `folder`; in our own folder, where they would be if they had been fetched."""
         if folder == self._models:
             entry = bringing.by_name(model.files, _sizes(model.files), self._entries())
-            places = bringing.places_of(entry, self._models) if entry is not None else []
+            places = bringing.home_of(entry, model, self._models) if entry is not None else []
             if places and not any(place.exists() for place in places):
                 return places
             folder = folder / bringing.IMPORTED
-        if model.path.parent == folder:
+        if model.place.parent == folder:
             raise UserError(N_("{title} is in that folder already."), title=model.title)
         return bringing.free_places(model, folder)
 
@@ -403,12 +357,16 @@ def _sizes(files: Sequence[Path]) -> list[int]:
         raise UserError(text, file=error.filename, reason=error.strerror or error) from error
 
 
-def _check_header(copied: Path, found: Found) -> None:
+def _check_headers(copied: Sequence[str], found: Found) -> None:
     """What was looked at before may have changed since: what counts is what was copied."""
     from inglenook_convert.headers import HeaderError, check_gguf
 
+    right = True
     try:
-        right = check_gguf(copied).architecture == "gpt-oss"
+        if found.is_checkpoint:
+            check_copied([Path(name) for name in copied], [file.name for file in found.files])
+        else:
+            right = check_gguf(Path(copied[0])).architecture == "gpt-oss"
     except HeaderError as error:
         raise UserError("{reason}", reason=error) from None
     if not right:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from inglenook.core.errors import ErrorInfo
 from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
+from inglenook.library.files.bin import Binned
 
 if TYPE_CHECKING:
     from inglenook.library.shelf_events import ShelfStatus
@@ -19,17 +20,22 @@ _MAX_FILES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Bytes: of all in our own folder; of what was deleted and can be brought back; of unfinished and set-aside files.
+    """Bytes: of all in our own folder; of unfinished and set-aside files. What was deleted and can be brought back.
 
-    `binned` may lie on other drives too.
+    `bin` may lie on other drives too.
     """
 
     own: int = 0
-    binned: int = 0
+    bin: tuple[Binned, ...] = ()
     unfinished: int = 0
 
+    @property
+    def binned(self) -> int:
+        """Bytes of all in the bin."""
+        return sum(one.size for one in self.bin)
 
-def usage_of(folder: Path, binned: int) -> Usage:
+
+def usage_of(folder: Path, binned: tuple[Binned, ...]) -> Usage:
     """Looks at all files of `folder`, and follows no link."""
     own = unfinished = 0
     for number, file in enumerate(folder.rglob("*") if folder.is_dir() else ()):
@@ -57,7 +63,7 @@ def away(path: Path) -> ErrorInfo:
 
 def disk_use(status: ShelfStatus) -> str:
     """Of all models that are here, of our own folder and of what else lies there; and what is free."""
-    models = gigabytes(sum(one.size for one in status.here))
+    models = gigabytes(sum(one.size for one in (*status.here, *status.checkpoints)))
     own, free = gigabytes(status.usage.own), gigabytes(max(status.free, 0))
     words = [tr(N_("All models here: {models}."), models=models)]
     words.append(tr(N_("{own} are in {folder}, where {free} are free."), own=own, free=free, folder=status.folder))

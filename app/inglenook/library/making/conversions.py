@@ -6,9 +6,7 @@ The file gets its name only when every tensor was compared with the checkpoint, 
 from __future__ import annotations
 
 import json
-import logging
 import shutil
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -22,9 +20,9 @@ from inglenook.core.errors import ErrorInfo, UserError
 from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_
 from inglenook.core.inference import Cancelled
+from inglenook.library.control import Control, Stopped
+from inglenook.library.job import OneJob
 from inglenook.library.making.conversion import Converter
-
-log = logging.getLogger(__name__)
 
 CONVERTED = "Converted"
 """The folder of what was made, among the models."""
@@ -131,97 +129,60 @@ class ConversionStatus:
     error: ErrorInfo | None = None
 
 
-class Conversions:
-    """Methods return at once, but for `close`. `hubs` tells where the Hub keeps checkpoints.
-
-    `tell` is called with each change, on a thread; with None at the end of what was cancelled or dismissed.
-    """
+class Conversions(OneJob[ConversionStatus]):
+    """`hubs` tells where the Hub keeps checkpoints."""
 
     def __init__(
         self, models: Path, hubs: Callable[[], list[Path]], tell: Callable[[ConversionStatus | None], None]
     ) -> None:
+        super().__init__(tell, patience=10)
         self._models = models
         self._hubs = hubs
-        self._tell = tell
-        self._lock = threading.Lock()
-        self._converter: Converter | None = None
-        self._thread: threading.Thread | None = None
-        self._status: ConversionStatus | None = None
 
     def start(self, source: Path, base: Path | None = None) -> None:
         """Converts a checkpoint's or an adapter's folder. Raises `UserError` while another one is being converted."""
-        with self._lock:
-            if self._converter is not None:
-                raise UserError(N_("One conversion is running. Wait for its end, or cancel it, and try again."))
-            self._converter = converter = Converter()
-        self._set(ConversionStatus(Stage.READING, source, source.name))
-        self._thread = threading.Thread(target=self._work, args=(converter, source, base), name="convert", daemon=True)
-        self._thread.start()
-
-    def cancel(self) -> None:
-        """Ends it, or takes away what is shown of one that has ended."""
-        with self._lock:
-            converter = self._converter
-        if converter is not None:
-            converter.end()
-        else:
-            self._set(None)
-
-    def close(self) -> None:
-        """Ends it and waits until it has cleaned up."""
-        with self._lock:
-            converter = self._converter
-        if converter is not None:
-            converter.end()
-        if self._thread is not None:
-            self._thread.join(10)
+        first = ConversionStatus(Stage.READING, source, source.name)
+        self._start(first, lambda first, control: self._convert(first, control, base))
 
     # -- the thread --
 
-    def _work(self, converter: Converter, source: Path, base: Path | None) -> None:
-        status: ConversionStatus | None = None
-        title = source.name
-        try:
-            status = self._convert(converter, source, base)
-        except Cancelled:
-            status = None
-        except UserError as error:
-            status = ConversionStatus(Stage.FAILED, source, title, error=error.info)
-        except OSError as error:
-            text = N_("The folder {folder} cannot be used: {reason}. Check its disk and permissions.")
-            words = (("folder", str(self._models)), ("reason", error.strerror or str(error)))
-            status = ConversionStatus(Stage.FAILED, source, title, error=ErrorInfo(text, words))
-        except Exception:  # our bug: logged and told
-            log.exception("a conversion failed")
-            text = N_("That did not work by a fault of Inglenook. Its log says more.")
-            status = ConversionStatus(Stage.FAILED, source, title, error=ErrorInfo(text))
-        finally:
-            with self._lock:
-                self._converter = None
-        self._set(status)
+    def _busy(self) -> UserError:
+        return UserError(N_("One conversion is running. Wait for its end, or cancel it, and try again."))
 
-    def _convert(self, converter: Converter, source: Path, base: Path | None) -> ConversionStatus:
+    def _trouble(self, error: OSError) -> UserError:
+        text = N_("The folder {folder} cannot be used: {reason}. Check its disk and permissions.")
+        return UserError(text, folder=self._models, reason=error.strerror or error)
+
+    def _failed(self, first: ConversionStatus, error: UserError) -> ConversionStatus:
+        return replace(first, stage=Stage.FAILED, error=error.info)
+
+    def _convert(self, first: ConversionStatus, control: Control, base: Path | None) -> ConversionStatus:
+        source, converter = first.source, Converter()
+        control.interrupt_with(converter.end)
         arguments = [str(source.absolute())]
         if recognise(source).kind is Kind.ADAPTER:
             base = base or find_base(source, self._models, self._hubs())
             if base is None:
-                return ConversionStatus(Stage.NEEDS_BASE, source, source.name, wants=base_of(source))
+                return replace(first, stage=Stage.NEEDS_BASE, wants=base_of(source))
             arguments += ["--base", str(base.absolute())]
         folder = self._models / CONVERTED
         folder.mkdir(parents=True, exist_ok=True)
         found: dict[str, Any] = {}
-        converter.run([*arguments, "--dry-run"], found.update, folder)
-        target = _free_name(folder / Path(found["files"][0]["file"]).name)
-        self._check_room(folder, int(found["bytes_needed"]))
-        hidden = target.with_name(f".{target.name}")  # not looked at by whoever looks for models
         try:
-            report = _Report(ConversionStatus(Stage.READING, source, target.stem), self._set)
-            converter.run([*arguments, "-o", str(hidden), "--verify"], report.take, folder)
-            hidden.replace(target)
-        finally:
-            hidden.unlink(missing_ok=True)
+            converter.run([*arguments, "--dry-run"], found.update, folder)
+            target = _free_name(folder / Path(found["files"][0]["file"]).name)
+            self._check_room(folder, int(found["bytes_needed"]))
+            hidden = target.with_name(f".{target.name}")  # not looked at by whoever looks for models
+            report = _Report(replace(first, title=target.stem), self._tell)
+            try:
+                converter.run([*arguments, "-o", str(hidden), "--verify"], report.take, folder)
+                hidden.replace(target)
+            finally:
+                hidden.unlink(missing_ok=True)
+        except Cancelled:
+            raise Stopped from None
         size = target.stat().st_size
-        return ConversionStatus(Stage.FINISHED, source, target.stem, size, size, path=target)
+        return replace(first, stage=Stage.FINISHED, title=target.stem, done=size, total=size, path=target)
 
     def _check_room(self, folder: Path, needed: int) -> None:
         free = shutil.disk_usage(folder).free
@@ -232,10 +193,6 @@ class Conversions:
                 free=gigabytes(free),
                 folder=folder,
             )
-
-    def _set(self, status: ConversionStatus | None) -> None:
-        self._status = status
-        self._tell(status)
 
 
 class _Report:

@@ -30,6 +30,7 @@ from inglenook.library.files.usage import disk_use
 from inglenook.library.remote.downloads import State
 from inglenook.library.shelf_events import OWN, Offer, ShelfStatus
 from inglenook.ui import model_words
+from inglenook.ui.panels.bin import BinPanel
 from inglenook.ui.panels.conversion import ConversionRow
 from inglenook.ui.panels.download import DownloadRow
 from inglenook.ui.panels.transfer import TransferRow
@@ -77,6 +78,8 @@ class ModelsDialog(QDialog):
         self.address = AddressRow()
         self.address.find_requested.connect(self.find_requested)
         column.insertWidget(column.count() - 1, self.address)
+        self.bin = BinPanel()
+        column.addWidget(self.bin)
         column.addStretch(1)
         self._scroll = QScrollArea()
         self._scroll.setWidgetResizable(True)
@@ -129,8 +132,13 @@ class ModelsDialog(QDialog):
         Rows stay the same widgets, so that the focus stays where it is.
         """
         self._demo.show_demo(in_use=answering == DEMO)
-        here = [(f"here {one.path}", one) for one in status.here]
-        offers = [(f"offer {o.entry.key}", o) for o in status.offers if not (o.path and o.entry.format is Format.GGUF)]
+        here = [(f"here {one.path}", one) for one in (*status.here, *status.checkpoints)]
+        listed = {one.place for one in status.checkpoints}
+        offers = [
+            (f"offer {o.entry.key}", o)
+            for o in status.offers
+            if not (o.path and (o.entry.format is Format.GGUF or o.path in listed))
+        ]
         self._drop({"demo"} | {key for key, _ in here} | {key for key, _ in offers})
         for number, (key, one) in enumerate(here):
             row = self._placed(self._here, key, number + 1)
@@ -144,6 +152,7 @@ class ModelsDialog(QDialog):
         self.address.show_finding(status.finding)
         self.conversion.show_conversion(status.conversion)
         self.transfer.show_transfer(status.transfer)
+        self.bin.show_bin(status.usage.bin)
         if status.free >= 0:
             self._disk.setText(disk_use(status))
 
@@ -280,13 +289,22 @@ class ModelRow(QFrame):
     def show_found(self, found: Found, *, in_use: bool, chosen: bool) -> None:
         """A model that is here."""
         self._found = found
-        lines = [f"{gigabytes(found.size)} · {found.owner or tr(N_('A file that you chose'))}", str(found.path)]
+        self._checkpoint = found.place if found.is_checkpoint else None
+        lines = [f"{gigabytes(found.size)} · {found.owner or tr(N_('A file that you chose'))}", str(found.place)]
         if found.problem is not None:
-            lines = [found.owner, str(found.path), found.problem.text()]
+            lines = [found.owner, str(found.place), found.problem.text()]
+        elif found.is_checkpoint:
+            size, owner = gigabytes(found.size), found.owner
+            lines[0] = tr(N_("{size} · {owner} · A checkpoint: Convert makes a model of it."), size=size, owner=owner)
         elif found.owner not in (OWN, ""):
             lines[0] = tr(N_("{size} · from {owner}, used where it is"), size=gigabytes(found.size), owner=found.owner)
         self._say(found.title, lines)
-        self._offer_use(in_use and found.problem is None, usable=found.problem is None)
+        if found.is_checkpoint:
+            self.button.setText(tr(N_("Convert")))
+            self.button.setAccessibleName(tr(N_("Convert {title}"), title=found.title))
+            self.button.setVisible(found.problem is None)
+        else:
+            self._offer_use(in_use and found.problem is None, usable=found.problem is None)
         own = found.owner == OWN
         self.remove.setVisible(own)
         self.remove.setEnabled(not in_use and not chosen)

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QPushButton, QWidget
 from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
 from inglenook.library.making.conversions import RUNNING, ConversionStatus, Stage
+from inglenook.library.progress import speed
 from inglenook.ui import model_words
 from inglenook.ui.widgets.job_row import JobRow
 
@@ -33,7 +34,7 @@ def words_of(status: ConversionStatus) -> str:
             return status.error.text() if status.error is not None else amount
     parts = [text]
     if status.rate:
-        parts.append(tr(N_("{rate} a second"), rate=gigabytes(round(status.rate))))
+        parts.append(speed(status.rate))
     if status.seconds_left is not None:
         parts.append(tr(N_("{time} left"), time=model_words.duration(status.seconds_left)))
     return " · ".join(parts)

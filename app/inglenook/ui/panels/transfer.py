@@ -6,6 +6,7 @@ from PySide6.QtWidgets import QWidget
 
 from inglenook.core.i18n import N_, tr
 from inglenook.library.files.transfers import RUNNING, Stage, TransferStatus, What
+from inglenook.library.progress import speed
 from inglenook.ui import model_words
 from inglenook.ui.widgets.job_row import JobRow
 
@@ -20,7 +21,7 @@ def words_of(status: TransferStatus) -> str:
     text = N_("{percent}% · Reading back what was written") if status.stage is Stage.CHECKING else N_("{percent}%")
     parts = [tr(text, percent=percent)]
     if status.rate:
-        parts.append(status.speed())
+        parts.append(speed(status.rate))
     if status.seconds_left is not None:
         parts.append(tr(N_("{time} left"), time=model_words.duration(status.seconds_left)))
     return " · ".join(parts)
