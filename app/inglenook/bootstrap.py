@@ -37,6 +37,7 @@ from inglenook.core.settings import (
 )
 from inglenook.engine import machine
 from inglenook.engine.client import EngineClient, describe
+from inglenook.engine.saved_names import forget_all
 from inglenook.library.catalogue import ENTRIES, Entry, Format
 from inglenook.library.files.found import places
 from inglenook.library.files.moved import Moved
@@ -91,6 +92,7 @@ class Services:
     @cached_property
     def inference(self) -> InferenceService:
         """The engine, started by the first request."""
+        self.settings.subscribe_writes(self._forget_states)
         return EngineClient(
             self.paths.runtime,
             self.paths.logs,
@@ -98,6 +100,12 @@ class Services:
             sleep_after=lambda: 60.0 * self.settings.get(SLEEP),
             spares=lambda: self.settings.get(BATTERY_THREADS) == "half" and on_battery(),
         )
+
+    def _forget_states(self, _: OSError | None) -> None:
+        """Where chats are not to go on from the disk, nothing of them stays there."""
+        if not self.settings.get(KEEP_STATES):
+            with suppress(OSError):  # the next change of a setting does it
+                forget_all(self.paths.states)
 
     @cached_property
     def awake(self) -> Awake:

@@ -156,6 +156,19 @@ def test_a_turn_that_begins_ends_it(engine: Engine, make: Callable[..., WorkAhea
     assert engine.kept() == 0
 
 
+def test_another_chat_is_read_when_the_one_before_is_kept(engine: Engine, make: Callable[..., WorkAhead]) -> None:
+    """What is typed there takes the cache from it."""
+    engine.ask(ASKED)
+    ahead = make()
+    ahead.answered("c", HISTORY)
+    settled(ahead)
+    other = Prompt((user("Something else. " * 60),), date="2026-11-22")
+    ahead.typed("d", History(other, "d", ("question",)), QUESTION)
+    settled(ahead)
+    assert [path.name for path in engine.states.glob("*/*.state")] == [f"{name_of('c')}.state"]
+    assert engine.ask(replace(other, messages=(*other.messages, user(QUESTION)))) > 100  # and then that is read
+
+
 def test_without_a_loaded_model_nothing_is_done(tmp_path: Path) -> None:
     client = EngineClient(tmp_path / "run", tmp_path / "logs")
     ahead = WorkAhead(client, lambda: True, lambda: True)

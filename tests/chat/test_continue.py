@@ -96,6 +96,16 @@ def test_deltas_continue_what_is_shown(bench: Bench, replay: Replay) -> None:
     assert len(bench.heard.of(AnswerEnded)) == 3
 
 
+def test_a_look_at_the_calls_leaves_it_to_be_stored(replay: Replay) -> None:
+    grown = Answer(replay.model_info(ModelSpec("m")), "id", Message(Role.ASSISTANT, ()))
+    for token_id in ids_of(*FINAL):
+        list(grown.feed(token_id, piece(token_id)))
+    assert grown.calls == ()
+    assert grown.grown
+    grown.message()
+    assert not grown.grown
+
+
 def test_half_a_character_is_not_kept(replay: Replay) -> None:
     """Nor what else its tokens say: the model writes them again."""
     info = replay.model_info(ModelSpec("m"))

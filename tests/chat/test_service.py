@@ -484,6 +484,13 @@ def test_drafts(bench: Bench, replay: Replay) -> None:
     assert [c.id for c in bench.store.conversations()] == [chat]
 
 
+def test_half_a_surrogate_pair_is_no_reason_to_lose_a_message(bench: Bench, replay: Replay) -> None:
+    replay.will_say(*answer("Yes."))
+    chat = bench.ask("What is \ud83d this?")
+    assert bench.heard.ended(chat).message.state is MessageState.COMPLETE
+    assert bench.stored(chat).path()[0].message.text == "What is \ufffd this?"
+
+
 def test_blank_messages_are_ignored(bench: Bench) -> None:
     chat = bench.service.new_chat()
     bench.service.send(chat, " \n\t ")

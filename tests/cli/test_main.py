@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,8 @@ import pytest
 import inglenook
 from inglenook.cli.main import check_model_file, main
 from inglenook.cli.terminal import BadInputError
+from inglenook.core.errors import UserError
+from inglenook.engine import loaded
 
 
 def no_services(model: Path | None, name: str) -> object:
@@ -67,6 +72,14 @@ def test_a_file_that_is_no_model(tmp_path: Path) -> None:
         check_model_file(tmp_path / "b.gguf")
     with pytest.raises(BadInputError, match="folder"):
         check_model_file(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such files")
+@pytest.mark.parametrize("check", [check_model_file, loaded.check_model_file])
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path, check: Callable[[Path], None]) -> None:
+    os.mkfifo(tmp_path / "pipe.gguf")
+    with pytest.raises(UserError, match="is not a file"):
+        check(tmp_path / "pipe.gguf")
 
 
 def test_our_own_mistakes_are_logged_and_told(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def test_a_value_outlives_the_program(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.tmp"))
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"temperature": "hot"}', '{"temperature": 9}', "\x00"])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"temperature": "hot"}', '{"temperature": 9}',
+                                     '{"temperature": NaN}', "\x00"])  # fmt: skip
 def test_a_damaged_file_gives_defaults(tmp_path: Path, content: str) -> None:
     file = tmp_path / "settings.json"
     file.write_text(content)
@@ -55,7 +57,8 @@ def test_listeners_hear_changes_and_only_changes(tmp_path: Path) -> None:
     assert heard == [s.THEME]
 
 
-@pytest.mark.parametrize(("setting", "value"), [(s.THEME, "pink"), (s.TEMPERATURE, 3.0), (s.TEXT_SIZE, "big")])
+@pytest.mark.parametrize(("setting", "value"), [(s.THEME, "pink"), (s.TEMPERATURE, 3.0), (s.TEXT_SIZE, "big"),
+                                               (s.TEMPERATURE, math.nan)])  # fmt: skip
 def test_an_invalid_value_is_refused(tmp_path: Path, setting: Setting[object], value: object) -> None:
     with pytest.raises(ValueError, match=setting.key):
         Settings(tmp_path / "s.json").set(setting, value)

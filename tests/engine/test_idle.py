@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from tests.engine.conftest import engines, wait_until
 from tests.engine.test_engine import GREEDY, PROMPT, ids_of, long_answer
 
 from inglenook.core.inference import EngineStatus, ModelSpec
-from inglenook.engine import llama
+from inglenook.engine import llama, supervise
 from inglenook.engine.client import EngineClient
 from inglenook.engine.outbox import Outbox
 from inglenook.engine.protocol import Count, Load
@@ -48,6 +49,20 @@ def test_a_vocabulary_alone_leaves_too(
     for _ in range(2):
         assert client.count(random_spec, PROMPT) == 28
         wait_until(lambda: not engines(tmp_path))
+
+
+def test_a_setting_that_changes_meanwhile_counts(
+    make_client: Callable[..., EngineClient], random_spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(supervise, "LOOK_SECONDS", 0.2)
+    patience = [2.0]
+    client = make_client(sleep_after=lambda: patience[0])
+    assert client.count(random_spec, PROMPT) == 28
+    patience[0] = 0.0  # never
+    time.sleep(3.0)
+    assert len(engines(tmp_path)) == 1
+    patience[0] = 0.1
+    wait_until(lambda: not engines(tmp_path))
 
 
 class Silent(Outbox):

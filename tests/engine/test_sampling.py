@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -93,6 +95,13 @@ def test_exact_over_the_real_vocabulary():
     statistic, bound = chi_square(parts, np.full(10, 0.1))
     assert statistic < bound
     assert np.unique(picked).size > 2900
+
+
+@pytest.mark.parametrize("temperature", [1e-7, 1e-38, 1e-40, 1e-300, math.nan])
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+def test_hardly_any_temperature_is_none(temperature: float, top_p: float):
+    logits = np.random.default_rng(1).normal(0, 20, 500).astype(np.float32)
+    assert Sampler(Sampling(temperature, top_p, seed=1), logits.size).pick(logits) == logits.argmax()
 
 
 @settings(deadline=None)

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -95,6 +96,33 @@ def test_any_file_is_borne(tmp_path_factory: pytest.TempPathFactory, data: bytes
     found = states(folder)
     best = found.best(list(range(30)), 1)
     assert best is None or found.read(best) in (None, b"state")
+
+
+@pytest.mark.parametrize("tokens", ["Infinity", "1e400", "NaN", '"x"', "[" * 3000])
+def test_an_odd_header_is_no_state(tmp_path: Path, tokens: str):
+    save(states(tmp_path))
+    path = file_of(tmp_path)
+    text = f'{{"state": 1, "crc": 1, "tokens": {tokens}}}'.encode()
+    path.write_bytes(b"inglenook state\n" + len(text).to_bytes(4, "little") + text)
+    assert states(tmp_path).best(TOKENS, 1) is None
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("count", ["Infinity", "1e400", "[]"])
+def test_an_odd_count_of_the_day_is_none(tmp_path: Path, count: str):
+    day = time.strftime("%Y-%m-%d")
+    (tmp_path / "written.json").write_text(f'{{"day": "{day}", "bytes": {count}}}')
+    assert save(states(tmp_path))
+
+
+def test_one_that_does_not_fit_the_memory_stays_where_it_is(tmp_path: Path):
+    found = states(tmp_path)
+    save(found, "short", TOKENS[:400], STATE[:100])
+    save(found, "long")
+    assert found.best(TOKENS, 1, room=len(STATE)).tokens.tolist() == TOKENS
+    assert len(found.best(TOKENS, 1, room=len(STATE) - 1).tokens) == 400
+    assert found.best(TOKENS, 1, room=-5) is None
+    assert file_of(tmp_path, "long").exists()
 
 
 def test_a_file_that_went_away_is_no_error(tmp_path: Path):

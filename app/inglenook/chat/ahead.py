@@ -105,8 +105,6 @@ class WorkAhead:
             self._forgotten.discard(wish.conversation_id)  # a deleted chat was brought back
             if keeps:
                 self._unkept = replace(wish, keep=True)
-            elif self._unkept is not None and self._unkept.conversation_id != wish.conversation_id:
-                self._unkept = None
             self._cancel()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="chat-ahead", daemon=True)
@@ -139,12 +137,18 @@ class WorkAhead:
             while self._wish is None and not self._closed:
                 if not self._changed.wait(self._keep_after if self._unkept is not None else None):
                     break
-            if self._wish is not None and not self._closed:
+            elsewhere = self._wish is not None and not self._continues(self._wish)
+            if self._wish is not None and not self._closed and not elsewhere:
                 wish, self._wish = self._wish, None
                 return wish
-            self._wish = None
+            if not elsewhere:
+                self._wish = None
             unkept, self._unkept = self._unkept, None
             return unkept
+
+    def _continues(self, wish: _Wish) -> bool:
+        """Whether it leaves what is to be kept in the engine's cache, as another chat's does not."""
+        return self._unkept is None or self._unkept.conversation_id == wish.conversation_id
 
     def _do(self, wish: _Wish) -> None:
         status = self._inference.status()
@@ -159,7 +163,7 @@ class WorkAhead:
         history = wish.history.then(user(wish.draft or "…"))
         segments = beginning(fit(history, info.n_ctx, info.vocabulary, count), draft=bool(wish.draft))
         with self._changed:
-            if self._wish is not None or (self._closed and not wish.keep):
+            if not wish.keep and (self._wish is not None or self._closed):
                 return
             self._is_keeping = wish.keep
             self._running = running = self._inference.prefill(

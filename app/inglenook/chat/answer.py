@@ -74,7 +74,7 @@ class Answer:
     @property
     def calls(self) -> tuple[ToolCallPart, ...]:
         """The calls to be answered: all, unless a final answer came after them."""
-        return calls_of(self.message())
+        return calls_of(self._said())
 
     def feed(self, token_id: int, piece: bytes) -> Sequence[HarmonyEvent]:
         """Takes a token in."""
@@ -123,6 +123,9 @@ class Answer:
     def message(self) -> Message:
         """All that there is. Ids of a character that is not whole are left out, so that one can go on from there."""
         self.grown = False
+        return self._said()
+
+    def _said(self) -> Message:
         parts = tuple(self._completed(i, part) for i, part in enumerate(self._parser.parts))
         ids = self.ids[: len(self._from.ids) + self._whole]
         return Message(Role.ASSISTANT, parts, SampledTokens(ids, self._info.vocabulary) if ids else None)

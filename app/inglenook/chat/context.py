@@ -191,7 +191,7 @@ def most_tokens(segments: Sequence[Segment]) -> int:
             case Special():
                 total += 1
             case Text(text):
-                total += len(text.encode())
+                total += len(text.encode("utf-8", "surrogatepass"))
             case Ids(ids):
                 total += len(ids)
     return total

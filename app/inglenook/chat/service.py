@@ -32,6 +32,7 @@ from inglenook.core.inference import InferenceService, ModelSource, Sampling
 from inglenook.core.messages import Effort, Message, Role, user
 from inglenook.core.settings import EFFORT, INSTRUCTIONS, TEMPERATURE, THOUGHT_TOKENS, TOP_P, Settings
 from inglenook.core.tools import Tool
+from inglenook.harmony.render import without_surrogates
 
 SAVE_SECONDS = 0.2
 """A streaming answer is handed to the store this often."""
@@ -327,6 +328,7 @@ class ChatService:
             raise refusal
 
     def _send(self, conversation_id: str, text: str) -> None:
+        text = without_surrogates(text)
         if text.strip():
             self._refuse(self._rows.tree(conversation_id), text)
             with self._lock:  # the answer that runs does not grow meanwhile
@@ -336,6 +338,7 @@ class ChatService:
 
     def _edit(self, conversation_id: str, message_id: str, text: str) -> None:
         tree = self._rows.tree(conversation_id)
+        text = without_surrogates(text)
         if text.strip():
             parent_id = tree.get(message_id).parent_id
             before = tree.path(parent_id) if parent_id is not None else ()

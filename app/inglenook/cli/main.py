@@ -89,6 +89,8 @@ def _verb(arguments: argparse.Namespace, services: Services) -> int:
 
 def check_model_file(file: Path) -> None:
     """Raises BadInputError where that file cannot be a model at all; the engine finds what is wrong inside."""
+    if file.exists() and not file.is_file() and not file.is_dir():  # to open a named pipe is to wait for ever
+        raise BadInputError(N_("{file} is not a file. Name a GGUF file."), file=file)
     try:
         with file.open("rb") as opened:
             magic = opened.read(4)

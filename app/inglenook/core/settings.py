@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import threading
 import time
@@ -48,6 +49,8 @@ class Setting(Generic[T]):
             value = float(value)
         if type(value) is not kind:
             raise ValueError(f"{self.key}: {value!r} is not of type {kind.__name__}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{self.key}: {value!r} is no number")
         if self.choices and value not in [v for v, _ in self.choices]:
             raise ValueError(f"{self.key}: {value!r} is not one of the choices")
         if (self.minimum is not None and value < self.minimum) or (self.maximum is not None and value > self.maximum):

@@ -165,9 +165,13 @@ class PrefixCache:
         """What the checkpoints take of main memory."""
         return sum(len(c.state) for c in self._checkpoints)
 
+    def room(self) -> int:
+        """Bytes of main memory that can be had beyond `LOW`."""
+        return self._available() - LOW
+
     def _heed_memory(self) -> None:
         """Has the checkpoints take no more than what is to be had beyond `LOW`, counting what they give back."""
-        to_spare = self._available() + self.checkpoint_bytes - LOW
+        to_spare = self.room() + self.checkpoint_bytes
         self._budget = max(0, min(self._most, to_spare))
         if self._budget < self.checkpoint_bytes:
             _log.info("memory is short: checkpoints may take %d bytes", self._budget)

@@ -155,7 +155,7 @@ class Generating:
         states, cache = self._loaded.states, self._loaded.cache
         if states is None:
             return
-        saved = states.best(self._prompt, cache.reusable(self._prompt) + SHORTEST)
+        saved = states.best(self._prompt, cache.reusable(self._prompt) + SHORTEST, cache.room())
         if saved is None or (state := states.read(saved)) is None:
             return
         if self._loaded.context.restore(state):

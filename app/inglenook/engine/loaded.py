@@ -170,6 +170,8 @@ def check_model_file(path: Path) -> None:
     """Raises `UserError` where llama.cpp would only say that it failed."""
     if not path.exists():
         raise UserError(N_("{path} does not exist. Choose another model file."), path=path)
+    if not path.is_file():  # to open a named pipe is to wait for ever
+        raise UserError(N_("{path} is not a file. Choose a .gguf file of gpt-oss."), path=path)
     try:
         with path.open("rb") as file:
             magic = file.read(4)

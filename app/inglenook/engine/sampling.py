@@ -29,6 +29,9 @@ _TRIES = 3  # tokens tried one by one, before many are asked about at once
 _LIKELY = (256, 8192)  # so many of the likeliest, before all are
 
 
+_COLD = 1e-6  # temperatures below it choose as 0 does, and soon 1 / temperature is no number any more
+
+
 class Rule(Protocol):
     """What may come next."""
 
@@ -45,7 +48,7 @@ class Sampler:
     def __init__(self, sampling: Sampling, n_vocab: int) -> None:
         self._sampling = sampling
         self._random = np.random.default_rng(sampling.seed if sampling.seed is not None else secrets.randbits(64))
-        self._greedy = sampling.temperature <= 0.0 or sampling.top_k == 1
+        self._greedy = not sampling.temperature > _COLD or sampling.top_k == 1
         self._scale = np.float32(1.0 if self._greedy else 1.0 / sampling.temperature)
         self._cuts = sampling.top_k > 0 or sampling.top_p < 1.0 or sampling.min_p > 0.0
         padded = -(-n_vocab // _BLOCK) * _BLOCK

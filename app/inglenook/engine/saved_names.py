@@ -13,6 +13,12 @@ def name_of(conversation: str) -> str:
     return hashlib.sha256(conversation.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
+def forget_all(folder: Path) -> None:
+    """Removes all states. Raises `OSError`."""
+    for path in folder.glob(f"*/*{SUFFIX}*"):
+        path.unlink(missing_ok=True)
+
+
 def forget(folder: Path, conversation: str) -> None:
     """Removes the conversation's states of all models. Raises `OSError`."""
     for path in folder.glob(f"*/{name_of(conversation)}{SUFFIX}*"):

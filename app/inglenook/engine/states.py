@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import time
@@ -34,6 +35,14 @@ SHORTEST = 256  # tokens: fewer are evaluated sooner than read
 _GROWN = 4  # a file is written again when there are a quarter more tokens than in it
 _MAGIC = b"inglenook state\n"
 _PART = ".part"
+_ODD = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+)  # of a file that is not as it should be
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +68,16 @@ class States:
         self._budget, self._spare, self._daily = budget, spare, daily
         self._known: dict[Path, tuple[int, Saved]] = {}  # with the file's time of change
 
-    def best(self, prompt: Sequence[int], at_least: int) -> Saved | None:
-        """The state of the longest beginning of `prompt`, if it has `at_least` tokens.
+    def best(self, prompt: Sequence[int], at_least: int, room: float = math.inf) -> Saved | None:
+        """The state of the longest beginning of `prompt`, if it has `at_least` tokens, and `room` bytes at most.
 
         Only states that are used whole: the sliding windows' part allows no going back.
         """
         found = None
         for saved in self._list():
             length = len(saved.tokens)
-            if at_least <= length <= len(prompt) and common_prefix(saved.tokens, prompt[:length]) == length:
+            fits = at_least <= length <= len(prompt) and saved.state_bytes <= room
+            if fits and common_prefix(saved.tokens, prompt[:length]) == length:
                 found, at_least = saved, length + 1
         return found
 
@@ -132,7 +142,7 @@ class States:
                 if known is None or known[0] != changed:
                     known = self._known[path] = changed, _read_header(path)
                 found.append(known[1])
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except _ODD as error:
                 _log.warning("a saved state is not used: %s", error)
                 self._remove(path)
         return found
@@ -161,7 +171,7 @@ class States:
         """Counts bytes by day, over all programs of the user."""
         count, today = self._all / "written.json", time.strftime("%Y-%m-%d")
         written = 0
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        with contextlib.suppress(*_ODD):
             found = json.loads(count.read_text("utf-8"))
             written = int(found["bytes"]) if found["day"] == today else 0
         if written + needed > self._daily:

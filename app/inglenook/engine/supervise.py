@@ -51,6 +51,7 @@ PATIENCE = (
 LOAD_PATIENCE = 120.0  # the same while loading: a slow disk gives no sign of life
 SILENCE = 20.0  # seconds without a word of an engine that has work; see engine.pulse
 POWER_SECONDS = 5.0  # a battery is asked at most that often: some take a tenth of a second to answer
+LOOK_SECONDS = 30.0  # between two looks at whether the engine may sleep by now: its setting may have changed
 KILL_SECONDS = 5.0  # from killing it to the end of the connection
 
 
@@ -197,6 +198,8 @@ class Supervisor:
         deadline = self._deadline()
         now = time.monotonic()
         timeout = None if deadline is None else max(0.0, deadline - now)
+        if connection and not self._waiting and not self._killed:
+            timeout = LOOK_SECONDS if timeout is None else min(timeout, LOOK_SECONDS)
         ready = wait([self._awake, *([connection] if connection else [])], timeout)
         slept = self._naps.noticed(None if timeout is None else now + timeout)
         if slept:
@@ -216,7 +219,7 @@ class Supervisor:
             self._lost()  # the system cannot end it now: a driver holds it
         elif self._waiting:
             self._kill_hung()
-        else:
+        elif (due := self._deadline()) is not None and due <= time.monotonic():
             self._leave(0.0)
             self._on_status(EngineStatus(EngineState.OFF))
         return True
