@@ -38,6 +38,18 @@ def test_it_goes_to_three_files_of_a_megabyte_at_most(root: logging.Logger, tmp_
         assert {stat.S_IMODE(f.stat().st_mode) for f in files} == {0o600}
 
 
+def test_addresses_stay_out_of_it(root: logging.Logger, tmp_path: Path):
+    """Those that the Hub redirects to are signed: who has one has the file."""
+    logs.start(tmp_path, "app")
+    before = {name: logging.getLogger(name).level for name in ("httpx", "httpcore")}
+    assert set(before.values()) == {logging.WARNING}
+    logging.getLogger("httpx").info('HTTP Request: GET https://host/file?Signature=secret "HTTP/1.1 200 OK"')
+    logging.getLogger("httpx").warning("that is heard")
+    text = (tmp_path / "app.log").read_text()
+    assert "secret" not in text
+    assert "that is heard" in text
+
+
 def test_a_line_says_when_where_how_bad_and_whose(root: logging.Logger, tmp_path: Path):
     logs.start(tmp_path, "engine")
     logging.getLogger("llama.cpp").error("no such file")

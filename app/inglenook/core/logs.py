@@ -30,3 +30,5 @@ def start(folder: Path, name: str) -> None:
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
+    for library in ("httpx", "httpcore"):  # they write whole addresses, and some of those are keys to what is there
+        logging.getLogger(library).setLevel(logging.WARNING)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,51 @@ def test_a_file_that_another_program_fetches_is_waited_for(
     one.state(State.FINISHED)
     other.state(State.FINISHED)
     assert len(hub.requests()) == 1
+
+
+def test_cancel_takes_nothing_from_another_program(open_window: Open, hub: LoopbackHub, file: RemoteFile) -> None:
+    hub.faults.append(SLOW)
+    one, other = open_window(), open_window()
+    one.downloads.add("A model", (file,))
+    one.until(lambda s: s.done > 100_000)
+    id_ = other.downloads.add("A model", (file,))
+    other.state(State.ELSEWHERE)
+    other.downloads.cancel(id_)
+    other.downloads.close()
+    assert one.state(State.FINISHED).paths[0].read_bytes() == hub.files[file.name]
+    assert len(hub.requests()) == 1
+
+
+def test_what_came_wrong_twice_waits_for_the_user(open_window: Open, hub: LoopbackHub, file: RemoteFile) -> None:
+    """A start of the program does not fetch it again, and again."""
+    hub.always = Fault(flip=1000)
+    window = open_window()
+    id_ = window.downloads.add("A model", (file,))
+    reason = window.state(State.FAILED).reason
+    assert reason is not None
+    assert "came twice with wrong bytes" in reason.text()
+    window.downloads.close()
+    asked = len(hub.seen)
+    later = open_window()
+    later.downloads.start()
+    later.state(State.PAUSED)
+    hub.always = None
+    later.downloads.resume(id_)
+    later.state(State.FINISHED)
+    assert len(hub.seen) == asked + 2
+
+
+@pytest.mark.parametrize("wrong", [{"size": "12"}, {"size": None}, {"name": 5}, {"size": True}])
+def test_a_damaged_job_does_not_hold_up_the_others(
+    open_window: Open, hub: LoopbackHub, file: RemoteFile, wrong: dict[str, object]
+) -> None:
+    window = open_window()
+    folder = window.models / ".downloads"
+    JobFolder(folder).write(Job("A model", (file,)))
+    damaged = {"title": "Another", "files": [{**asdict(file), **wrong}]}
+    (folder / "0000.json").write_text(json.dumps(damaged), "utf-8")
+    window.downloads.start()
+    window.state(State.FINISHED)
 
 
 def test_a_disk_that_is_gone_is_told(open_window: Open, file: RemoteFile) -> None:

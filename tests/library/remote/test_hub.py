@@ -14,7 +14,7 @@ from tests.library.fetching import TOKEN, Client
 from tests.library.hub import COMMIT, REPOSITORY, Fault, LoopbackHub, retry_after
 
 from inglenook.core.errors import UserError
-from inglenook.library.remote.answers import LONGEST_WAIT
+from inglenook.library.remote.answers import LONGEST_WAIT, length
 from inglenook.library.remote.answers import retry_after as seconds_of
 from inglenook.library.remote.hub import Hub, RemoteFile
 
@@ -120,3 +120,9 @@ def test_the_real_client_understands_the_loopback_hub(hub: LoopbackHub, file: Re
     assert facts == [file.name, str(file.size), file.digest, small.name, str(small.size), small.digest]
     for name in (file.name, small.name):
         assert (tmp_path / "out" / name).read_bytes() == hub.files[name]
+
+
+@pytest.mark.parametrize("text", ["", "-5", "٣", "1" * 5000, "1e5", " 5"])
+def test_what_is_no_length_is_none(text: str) -> None:
+    assert length(text) == -1
+    assert length("12100000000") == 12_100_000_000

@@ -38,6 +38,11 @@ class RangeRefused(Odd):
     """The server does not give a part of the file; it may still give the whole."""
 
 
+def length(text: str) -> int:
+    """Bytes as a header says them; -1 for what is no length, or one of no file."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else -1
+
+
 def check_answer(response: httpx.Response, name: str) -> None:
     """Raises `TryLater`, `Odd` or `UserError` unless `response` brings (a part of) the file `name`."""
     status, host = response.status_code, response.url.host

@@ -26,7 +26,7 @@ from inglenook.core.i18n import N_
 from inglenook.library.control import Control
 from inglenook.library.locks import FileLock
 from inglenook.library.progress import Meter, Progress
-from inglenook.library.remote.answers import PARTIAL, Odd, RangeRefused, TryLater, check_answer
+from inglenook.library.remote.answers import PARTIAL, Odd, RangeRefused, TryLater, check_answer, length
 from inglenook.library.remote.hub import Hub, Linked, RemoteFile
 from inglenook.library.remote.network import DOWNLOAD, Lost, abort
 from inglenook.library.remote.part import PartFile, hash_of, remove_part
@@ -40,6 +40,10 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else 
 
 class Busy(Exception):  # noqa: N818 - a state, not a fault
     """Another program is fetching this file."""
+
+
+class WrongBytes(UserError):  # noqa: N818 - as people call it
+    """The file came twice with other bytes than it should have."""
 
 
 class DiskFull(UserError):  # noqa: N818 - as people call it
@@ -98,7 +102,7 @@ class Download:
 
         Raises `UserError` (`DiskFull`, `NetworkForbidden`, ...), `Stopped`, or `Busy`.
         """
-        lock = FileLock(self._target.with_name(f".{self._target.name}.lock"))
+        lock = lock_of(self._target)
         try:
             if not lock.try_acquire():
                 raise Busy
@@ -144,7 +148,7 @@ class Download:
                 finally:
                     part.close()
                 if last:
-                    raise UserError(
+                    raise WrongBytes(
                         N_(
                             "{name} came twice with wrong bytes; the last copy is in {aside} and is not used. The "
                             "server or something on the way changes the file: choose another mirror or network."
@@ -243,7 +247,7 @@ class Download:
         """The number of the first byte that an answer brings; `Odd` if those before it are not there yet."""
         if response.status_code != PARTIAL:
             return 0
-        found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""), re.ASCII)
+        found = re.match(r"bytes (\d{1,18})-", response.headers.get("Content-Range", ""), re.ASCII)
         if found is None or int(found[1]) > position:
             raise RangeRefused(
                 N_("{host} gives other parts of {name} than asked for. Choose another mirror."),
@@ -299,7 +303,12 @@ def _announced(response: httpx.Response) -> int:
         total = response.headers.get("Content-Range", "").rpartition("/")[2]
     else:
         total = response.headers.get("Content-Length", "")
-    return int(total) if total.isascii() and total.isdigit() else -1
+    return length(total)
+
+
+def lock_of(target: Path) -> FileLock:
+    """Who holds it fetches `target`."""
+    return FileLock(target.with_name(f".{target.name}.lock"))
 
 
 def note_verified(file: Path, digest: str) -> None:

@@ -18,7 +18,7 @@ from inglenook.core.i18n import N_
 from inglenook.library.control import Control, Stopped
 from inglenook.library.progress import Progress, Step
 from inglenook.library.remote.answers import TryLater
-from inglenook.library.remote.download import Busy, DiskFull, Download, Retry
+from inglenook.library.remote.download import Busy, DiskFull, Download, Retry, WrongBytes, lock_of
 from inglenook.library.remote.hub import Hub, RemoteFile
 from inglenook.library.remote.jobs import Job, JobFolder, target_of
 from inglenook.library.remote.network import Lost
@@ -190,6 +190,9 @@ class Downloads:
         except (UserError, OSError) as error:
             if isinstance(error, OSError):
                 error = self._cannot_write(error)
+            elif isinstance(error, WrongBytes):  # every start of the program would fetch it all again, twice
+                with self._lock:
+                    self._jobs[job.id] = self._folder.set_paused(job, True)
             self._report(job.id, control, state=State.FAILED, rate=0.0, seconds_left=None, reason=error.info)
         except BaseException:
             reason = UserError(N_("The download stopped by a fault of this program. Its log says more.")).info
@@ -297,5 +300,12 @@ class Downloads:
             listener(status)
 
     def _remove_parts(self, job: Job) -> None:
+        """Not of a file that another program is fetching: there it goes on."""
         for file in job.files:
-            remove_part(target_of(self._models, file))
+            target = target_of(self._models, file)
+            lock = lock_of(target)
+            if target.parent.is_dir() and lock.try_acquire():
+                try:
+                    remove_part(target)
+                finally:
+                    lock.release()

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from inglenook.core.errors import UserError
 from inglenook.core.i18n import N_
-from inglenook.library.remote.answers import Odd, TryLater, check_answer
+from inglenook.library.remote.answers import Odd, TryLater, check_answer, length
 from inglenook.library.remote.network import LOOK_UP, Lost, Network, address
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Linked:
         """With what `headers` add."""
         size = headers.get("X-Linked-Size", "")
         return Linked(
-            int(size) if size.isascii() and size.isdigit() else self.size,
+            self.size if (given := length(size)) < 0 else given,
             _digest(headers.get("X-Linked-Etag", "")) or self.etag,
             headers.get("X-Repo-Commit", self.commit),
         )
@@ -221,7 +221,7 @@ def _listing(repository: str, found: dict[str, object]) -> Listing:
     for one in siblings:
         lfs = one.get("lfs") or {}
         size, digest = lfs.get("size", one["size"]), lfs.get("sha256") or one["blobId"]
-        if not isinstance(size, int) or not _DIGEST.fullmatch(digest):
+        if type(size) is not int or not 0 <= size < 1 << 63 or not _DIGEST.fullmatch(digest):
             raise ValueError
         files.append(RemoteFile(repository, commit, str(one["rfilename"]), size, digest))
     card = found.get("cardData")

@@ -11,6 +11,7 @@ import json
 import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from inglenook.core.errors import UserError
 from inglenook.core.i18n import N_
@@ -72,7 +73,7 @@ class JobFolder:
         for file in sorted(self._folder.glob("*.json")):
             try:
                 found = json.loads(file.read_text("utf-8"))
-                files = tuple(RemoteFile(**one) for one in found["files"])
+                files = tuple(map(_remote, found["files"]))
                 jobs.append(Job(str(found["title"]), files, file.name.endswith(".paused.json")))
             except (OSError, ValueError, KeyError, TypeError) as error:
                 log.warning("the download %s cannot be read: %s", file, error)
@@ -103,3 +104,11 @@ class JobFolder:
 
     def _file(self, job: Job) -> Path:
         return self._folder / f"{job.id}{'.paused' if job.paused else ''}.json"
+
+
+def _remote(found: dict[str, Any]) -> RemoteFile:
+    file = RemoteFile(**found)
+    texts = (file.repository, file.revision, file.name, file.digest)
+    if type(file.size) is not int or not all(isinstance(text, str) for text in texts):
+        raise TypeError("a file that is none")
+    return file
