@@ -123,7 +123,12 @@ class Services:
     def network(self) -> Network:
         """The only way out, with its switch and its list of requests."""
         traffic = Traffic(self.paths.data / "network.jsonl")
-        return Network(traffic, lambda: self.settings.get(ALLOW_NETWORK))
+        return Network(traffic, self._is_network_allowed)
+
+    def _is_network_allowed(self) -> bool:
+        """Also a switch that another window or command has turned counts, within a second."""
+        self.settings.look_now_and_then()
+        return self.settings.get(ALLOW_NETWORK)
 
     @cached_property
     def token(self) -> AccessToken:

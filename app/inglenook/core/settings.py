@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T", str, bool, int, float)
 
 _LOCK_SECONDS = 5.0
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,6 +189,8 @@ class Settings:
         self._unwritten: set[str] = set()  # keys
         self._unsaved: set[str] = set()  # keys that could not be written; the next write takes them along
         self._look = False  # at what others have written
+        self._next_look = 0.0  # time.monotonic() of the earliest next one of `look_now_and_then`
+        self._looked_at = 0  # the file's time of change then
         self._writer: threading.Thread | None = None
         self._failure: OSError | None = None
         with contextlib.suppress(OSError):
@@ -230,6 +233,17 @@ class Settings:
         with self._changed:
             self._look = True
             self._wake()
+
+    def look_now_and_then(self) -> None:
+        """`look`, where the file has changed, but once a second at most: to be called often."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + _LOOK_SECONDS
+            with contextlib.suppress(OSError):
+                changed = self._file.stat().st_mtime_ns
+                if changed != self._looked_at:
+                    self._looked_at = changed
+                    self.look()
 
     def subscribe_writes(self, listener: Callable[[OSError | None], None]) -> Callable[[], None]:
         """Calls `listener` after each write with its failure or None, on the writing thread; returns what ends it."""
