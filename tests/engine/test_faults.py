@@ -426,7 +426,7 @@ def write_file(folder: Path, kind: str, good: Path) -> Path:
     ("kind", "words"),
     [
         ("missing", "does not exist"),
-        ("folder", "cannot be read"),
+        ("folder", "is not a file"),
         ("empty", "empty"),
         ("text", "not a GGUF model file"),
         ("short", "Download or copy it again"),
