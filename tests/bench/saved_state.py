@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import statistics
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from tests.bench.second_turn import Ours, conversation, text
+from tests.bench.second_turn import Ours, Writer
 
 from inglenook.chat.ahead import beginning
 from inglenook.core.inference import ModelSpec
@@ -64,13 +63,13 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    source = random.Random(1)
-    _, answered, question = conversation(source, options.history)
-    second = replace(answered, messages=(*answered.messages, user(question)))
     found: dict[str, list[float]] = {"read": [], "restored": [], "question": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ours = fresh(folder, "vocabulary", options, 512)
+        writer = Writer(1, ours)
+        _, answered, question = writer.conversation(options.history)
+        second = replace(answered, messages=(*answered.messages, user(question)))
         n_ctx = ours.client.count(ours.spec, render(second, ours.vocabulary)) + 64
         ours.client.close()
         ours = fresh(folder, "0", options, n_ctx)
@@ -86,7 +85,7 @@ def main() -> None:
             found["read"].append(seconds_to_read(dropped(state)))
             dropped(state)
             found["restored"].append(ours.first_token(second))
-            other = replace(answered, messages=(*answered.messages, user(text(source, 20))))
+            other = replace(answered, messages=(*answered.messages, user(writer.text(20))))
             found["question"].append(ours.first_token(other))
             ours.client.close()
         size = state.stat().st_size

@@ -30,7 +30,7 @@ from inglenook.chat.history import History
 from inglenook.core.events import Finished, Tokens
 from inglenook.core.inference import GenerateRequest, ModelSpec, Sampling
 from inglenook.core.messages import Message, ReasoningPart, Role, TextPart, user
-from inglenook.core.prompt import Ids, Prompt, Segment, Special
+from inglenook.core.prompt import Ids, Prompt, Segment, Special, Text
 from inglenook.engine.client import EngineClient
 from inglenook.harmony.render import render
 
@@ -54,17 +54,27 @@ WORDS = [
 ]
 
 
-def text(source: random.Random, tokens: int) -> str:
-    """About so many tokens."""
-    return " ".join(source.choice(WORDS) for _ in range(tokens))
+class Writer:
+    """Writes texts of about so many tokens: small vocabularies have several to a word."""
 
+    def __init__(self, seed: int, ours: Ours) -> None:
+        self._source = random.Random(seed)
+        self._rate = 1.0
+        self._rate = ours.client.count(ours.spec, (Text(self.text(1000)),)) / 1000
 
-def conversation(source: random.Random, history: int, reasoning: int = 200) -> tuple[Prompt, Prompt, str]:
-    """The first prompt, what stands before the second question, and that. The first thinks for `reasoning` tokens."""
-    first = Prompt((user(text(source, history // 2)),), date="2026-11-22")
-    parts = (ReasoningPart(text(source, reasoning)), TextPart(text(source, history // 2)))
-    answered = replace(first, messages=(*first.messages, Message(Role.ASSISTANT, parts)))
-    return first, answered, text(source, 20)
+    def text(self, tokens: int) -> str:
+        """About so many tokens."""
+        return " ".join(self._source.choice(WORDS) for _ in range(round(tokens / self._rate)))
+
+    def conversation(self, history: int, reasoning: int = 200) -> tuple[Prompt, Prompt, str]:
+        """The first prompt, what stands before the second question, and that of 20 tokens.
+
+        The first answer thinks for `reasoning` tokens.
+        """
+        first = Prompt((user(self.text(history // 2)),), date="2026-11-22")
+        parts = (ReasoningPart(self.text(reasoning)), TextPart(self.text(history // 2)))
+        answered = replace(first, messages=(*first.messages, Message(Role.ASSISTANT, parts)))
+        return first, answered, self.text(20)
 
 
 class Ours:
@@ -146,7 +156,7 @@ def server(program: Path, model: Path, threads: int) -> Iterator[Server]:
 
 def measure(ours: Ours, peer: Server | None, options: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
     """Seconds by way and thinking time."""
-    source = random.Random(options.seed)
+    writer = Writer(options.seed, ours)
     found: dict[str, dict[str, list[float]]] = {}
 
     def note(way: str, seconds: float, value: float) -> None:
@@ -155,7 +165,7 @@ def measure(ours: Ours, peer: Server | None, options: argparse.Namespace) -> dic
     for _ in range(options.repeat):
         for seconds in options.seconds:
             for way in ("ahead", "typed", "plain", *(["server"] if peer else [])):
-                first, answered, question = conversation(source, options.history, options.reasoning)
+                first, answered, question = writer.conversation(options.history, options.reasoning)
                 second = replace(answered, messages=(*answered.messages, user(question)))
                 if way == "server":
                     assert peer is not None

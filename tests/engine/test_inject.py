@@ -17,7 +17,7 @@ from inglenook.core.inference import GenerateRequest, ModelSpec
 from inglenook.core.prompt import Special, Text
 from inglenook.engine import llama
 from inglenook.engine.client import EngineClient
-from inglenook.engine.generating import Generating, _ends_within_a_character
+from inglenook.engine.generating import Aside, Generating, _ends_within_a_character
 from inglenook.engine.loaded import Loaded
 from inglenook.engine.protocol import Inject, Run
 from inglenook.engine.schedule import ClientLine, Job
@@ -45,9 +45,13 @@ class Line:
     def tell(self, job: Job, event: EngineEvent) -> None:
         """Progress is of no interest."""
 
-    def between(self, job: Job) -> None:
+    def between(self, job: Job, work: Aside) -> None:
         if len(self.ids) == self.at:
             job.injection, self.at = self.injection, None
+
+    def interruptible(self, job: Job, wanted: bool) -> bool:
+        """Nobody interrupts."""
+        return False
 
 
 class Bench:

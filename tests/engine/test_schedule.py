@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from inglenook.core.inference import ModelSpec
-from inglenook.engine.protocol import Ahead, Count, Inject, Load
+from inglenook.core.inference import GenerateRequest, ModelSpec
+from inglenook.engine.protocol import Ahead, Count, Inject, Load, Run
 from inglenook.engine.schedule import ClientLine, Job, Schedule
 
 MODEL = ModelSpec("x")
@@ -123,3 +123,71 @@ def test_work_ahead_that_waits_can_be_cancelled(schedule: Schedule):
     job, later = add(schedule, client, 1), ahead(schedule, client, 2)
     assert schedule.cancel(client, 2) == [later]
     assert schedule.next() is job
+
+
+def run(schedule: Schedule, client: ClientLine, number: int, *, gives_way: bool = False, model: str = "x") -> Job:
+    job = Job(client, Run(number, GenerateRequest(ModelSpec(model), (), gives_way=gives_way)))
+    schedule.add(job)
+    return job
+
+
+def test_what_gives_way_comes_last(schedule: Schedule):
+    a, b = line(), line()
+    slow, first, second = run(schedule, a, 1, gives_way=True), run(schedule, b, 1), run(schedule, b, 2)
+    assert [schedule.next() for _ in range(3)] == [first, second, slow]
+
+
+def test_what_gives_way_is_put_aside_for_all_that_do_not(schedule: Schedule, interrupts: list[bool]):
+    a, b = line(), line()
+    slow = run(schedule, a, 1, gives_way=True)
+    assert schedule.next() is slow
+    run(schedule, b, 1, gives_way=True)
+    run(schedule, b, 2, model="y")
+    assert not schedule.has_first
+    first, second = run(schedule, b, 3), add(schedule, b, 4)  # a load of the same model
+    assert schedule.has_first
+    assert interrupts == [False], "it writes: what it evaluates is over soon"
+    assert schedule.first(slow) is first
+    schedule.back(slow)
+    assert schedule.has_first
+    assert schedule.first(slow) is second
+    schedule.back(slow)
+    assert schedule.first(slow) is None
+    assert not schedule.has_first
+
+
+def test_what_reads_is_interrupted_for_those_that_go_first(schedule: Schedule, interrupts: list[bool]):
+    a, b = line(), line()
+    slow = run(schedule, a, 1, gives_way=True)
+    schedule.next()
+    schedule.interruptible(slow, wanted=True)
+    assert interrupts[-1] is False
+    first = run(schedule, b, 1)
+    assert interrupts[-1] is True
+    assert schedule.first(slow) is first
+    assert interrupts[-1] is False
+    run(schedule, b, 2)
+    assert interrupts[-1] is False, "what runs now does not give way"
+    schedule.back(slow)
+    schedule.interruptible(slow, wanted=True)
+    assert interrupts[-1] is True, "the next one waits already"
+    schedule.interruptible(slow, wanted=False)
+    assert interrupts[-1] is False
+    schedule.go_on(slow)
+    assert not schedule.has_first
+
+
+def test_what_is_put_aside_can_be_cancelled_and_spoken_to(schedule: Schedule, interrupts: list[bool]):
+    a, b = line(), line()
+    slow = run(schedule, a, 1, gives_way=True)
+    schedule.next()
+    run(schedule, b, 1)
+    schedule.first(slow)
+    schedule.inject(a, Inject(1, (), 3))
+    assert slow.injection == Inject(1, (), 3)
+    assert schedule.cancel(a, 1) == [slow], "its client need not wait for the other's end"
+    assert slow.cancelled
+    assert interrupts[-1] is False, "the running one goes on"
+    assert schedule.cancel(a, 1) == []
+    schedule.back(slow)
+    assert interrupts[-1] is True

@@ -24,7 +24,7 @@ from inglenook.core.inference import GenerateRequest, ModelSpec, Sampling
 from inglenook.core.prompt import Segment, Special, Text
 from inglenook.engine import llama
 from inglenook.engine.cache import PrefixCache
-from inglenook.engine.generating import Generating, JobCancelled
+from inglenook.engine.generating import Aside, Generating, JobCancelled
 from inglenook.engine.loaded import Loaded
 from inglenook.engine.protocol import Inject, Run
 from inglenook.engine.sampling import Sampler
@@ -300,7 +300,7 @@ def test_a_stop_token_within_a_draft(bench: Bench, monkeypatch: pytest.MonkeyPat
 class Cancelling(Line):
     """Cancels between two tokens."""
 
-    def between(self, job: Job) -> None:
+    def between(self, job: Job, work: Aside) -> None:
         if len(self.ids) == self.at:
             raise JobCancelled
 

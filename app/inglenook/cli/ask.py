@@ -52,6 +52,7 @@ def run(services: Services, arguments: argparse.Namespace) -> int:
             sampling,
             arguments.max_tokens,
             constraint=None if schema is None else schema.constraint,
+            gives_way=True,  # to the turns of a window beside it
         )
         answer = _Answer(info, status, stream=not arguments.json)
         finished = answer.follow(services.inference.generate(request))

@@ -66,7 +66,8 @@ class GenerateRequest:
 
     Generation ends at `max_tokens` (0: what the context leaves), at a stop token, or when the context is full.
     `ignore_stop` goes on past stop tokens (benchmarks only). With a `constraint`, what cannot follow by it is not said.
-    Without `speculate` one token is evaluated after the other, as benchmarks want it.
+    Without `speculate` one token is evaluated after the other, as benchmarks want it. What `gives_way` is put aside
+    when another request for the same model comes, and goes on after it.
     """
 
     model: ModelSpec
@@ -76,6 +77,7 @@ class GenerateRequest:
     ignore_stop: bool = False
     constraint: Constraint | None = None
     speculate: bool = True
+    gives_way: bool = False
 
 
 @dataclass(frozen=True, slots=True)

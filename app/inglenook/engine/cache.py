@@ -2,22 +2,26 @@
 
 gpt-oss's sliding-window layers keep only the last tokens. After a rollback llama.cpp reports success but may lack what
 the window needs, and its output is silently wrong. So each rollback is checked against the first position that is
-still there; else a checkpoint of the window is restored, or evaluation starts over.
+still there; else a checkpoint of the window is restored, or evaluation starts over. What another conversation's prompt
+would throw out is kept in main memory, whole, while there is room.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from inglenook.engine import kept
+from inglenook.engine.kept import Checkpoint, Kept, KeptStates
+
 _log = logging.getLogger(__name__)
 BUDGET = 256 << 20  # bytes of checkpoints: about 80 of the 20b model
 LOW = 1 << 30  # bytes of main memory: with less than this to be had, checkpoints make room
+WORTH = 128  # tokens: to evaluate fewer takes no longer than to copy a state
 
 
 class Window(Protocol):
@@ -45,14 +49,17 @@ class Window(Protocol):
         """Puts it back; False if refused."""
         ...
 
+    def state_bytes(self) -> int:
+        """How long `save` would be."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """The windows' state after the first `length` tokens; it holds positions from `first` on."""
+    def save(self) -> memoryview:
+        """The whole state."""
+        ...
 
-    length: int
-    first: int
-    state: bytes
+    def restore(self, state: memoryview) -> bool:
+        """Puts it back in place of what is there; False if refused."""
+        ...
 
 
 class PrefixCache:
@@ -64,14 +71,22 @@ class PrefixCache:
         n_swa: int,
         budget: int = BUDGET,
         available: Callable[[], int] = lambda: 2 * LOW,
+        turn: Sequence[int] = (),
+        kept_budget: int = kept.BUDGET,
     ) -> None:
-        """`available` tells how many bytes of main memory can be had; asked once for each prompt."""
+        """`available` tells how many bytes of main memory can be had; asked once for each prompt.
+
+        `turn` are the tokens that a user's message begins with; without them no other conversation is kept.
+        """
         self._context = context
         self._n_swa = n_swa
         self._most = self._budget = budget
         self._available = available
         self._tokens: list[int] = []
         self._checkpoints: list[Checkpoint] = []  # by length
+        self._turn = list(turn)
+        self._kept_budget = kept_budget
+        self._kept = KeptStates()
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -81,7 +96,14 @@ class PrefixCache:
 
         It is always shorter than `prompt`: the last token is to be evaluated for its logits.
         """
-        self._heed_memory()
+        self.heed_memory()
+        here, (there, other) = self._reusable(prompt)[0], self._elsewhere(prompt)
+        if other is not None and there >= here + WORTH:
+            other = self._kept.take(other)
+            self._keep_from(prompt, 0)
+            self._bring(other)
+        else:
+            self._keep_from(prompt, here)
         length, best = self._reusable(prompt)
         if length == 0 or (best is not None and not self._context.restore_window(best.state)):
             self.clear()
@@ -96,18 +118,65 @@ class PrefixCache:
         return length
 
     def reusable(self, prompt: Sequence[int]) -> int:
-        """What `reuse` would return; changes nothing."""
-        return self._reusable(prompt)[0]
+        """What `reuse` would return, within `WORTH`; changes nothing."""
+        return max(self._reusable(prompt)[0], self._elsewhere(prompt)[0])
 
     def _reusable(self, prompt: Sequence[int]) -> tuple[int, Checkpoint | None]:
         """How much of `prompt` can be kept, and the checkpoint that it takes."""
-        common = min(common_prefix(self._tokens, prompt), len(prompt) - 1)
+        return self._usable(prompt, self._tokens, self._context.first_position(), self._checkpoints)
+
+    def _usable(
+        self, prompt: Sequence[int], tokens: Sequence[int], first: int, checkpoints: Sequence[Checkpoint]
+    ) -> tuple[int, Checkpoint | None]:
+        common = min(common_prefix(tokens, prompt), len(prompt) - 1)
         if common <= 0:
             return 0, None
-        if common == len(self._tokens) or self._covers(self._context.first_position(), common):
+        if common == len(tokens) or self._covers(first, common):
             return common, None
-        best = max(self._checkpoints, key=lambda c: self._worth(c, common), default=None)
+        best = max(checkpoints, key=lambda c: self._worth(c, common), default=None)
         return (self._worth(best, common), best) if best else (0, None)
+
+    # -- other conversations --
+
+    def _elsewhere(self, prompt: Sequence[int]) -> tuple[int, Kept | None]:
+        """How much of `prompt` the best of the kept states has, and which that is."""
+        lengths = [(self._usable(prompt, k.tokens, k.first, k.checkpoints)[0], k) for k in self._kept]
+        return max(lengths, key=lambda found: found[0], default=(0, None))
+
+    def keep_for(self, prompt: Sequence[int]) -> None:
+        """Keeps what is here, if it is worth it, as a state that begins like `prompt` is about to take its place."""
+        self._keep_from(prompt, 0)
+
+    def _keep_from(self, prompt: Sequence[int], length: int) -> None:
+        """Keeps what is here, if what comes after `length` tokens, and is to go, is worth it.
+
+        It is if there is a message of the user in it that `prompt` does not have: another conversation, or another
+        branch. Answers and their reasoning are not come back to.
+        """
+        # Where messages differ from their first token on, what they begin with is in both.
+        lost = self._tokens[max(0, common_prefix(self._tokens, prompt) - len(self._turn)) :]
+        if not self._turn or len(self._tokens) - length < WORTH or not _contains(lost, self._turn):
+            return
+        needed = self._context.state_bytes() + self.checkpoint_bytes
+        budget = min(self._kept_budget, self.room() + self._kept.bytes)
+        if needed > budget:
+            return
+        self._kept.shrink(budget - needed)
+        # A state has of the windows only what is in sight of its end.
+        first = max(self._context.first_position(), len(self._tokens) - self._n_swa)
+        self._kept.add(Kept(self._tokens[:], first, self._checkpoints[:], self._context.save()))
+
+    def _bring(self, other: Kept) -> None:
+        """Puts a kept state in place of what is here."""
+        if not self._context.restore(other.state):
+            _log.error("a kept state of %d tokens was refused", len(other.tokens))
+            self.clear()
+            return
+        self._tokens[:] = other.tokens
+        self._checkpoints = other.checkpoints
+        if self._context.last_position() != len(self._tokens) - 1 or self._context.first_position() > other.first:
+            _log.error("a kept state of %d tokens did not come back whole", len(self._tokens))
+            self.clear()
 
     def restored(self, tokens: Sequence[int]) -> bool:
         """Notes that the context has just been given the state after `tokens`; False, and empty, if it has not."""
@@ -165,13 +234,20 @@ class PrefixCache:
         """What the checkpoints take of main memory."""
         return sum(len(c.state) for c in self._checkpoints)
 
+    @property
+    def kept_bytes(self) -> int:
+        """What other conversations' states take of main memory."""
+        return self._kept.bytes
+
     def room(self) -> int:
         """Bytes of main memory that can be had beyond `LOW`."""
         return self._available() - LOW
 
-    def _heed_memory(self) -> None:
-        """Has the checkpoints take no more than what is to be had beyond `LOW`, counting what they give back."""
-        to_spare = self.room() + self.checkpoint_bytes
+    def heed_memory(self) -> None:
+        """Has kept states, then checkpoints, take no more than what is to be had beyond `LOW`."""
+        room = self.room()
+        room += self._kept.shrink(self._kept.bytes + min(0, room))
+        to_spare = room + self.checkpoint_bytes
         self._budget = max(0, min(self._most, to_spare))
         if self._budget < self.checkpoint_bytes:
             _log.info("memory is short: checkpoints may take %d bytes", self._budget)
@@ -207,3 +283,8 @@ def common_prefix(a: Sequence[int] | npt.NDArray[np.int32], b: Sequence[int] | n
         return 0
     different = np.flatnonzero(np.asarray(a[:n], np.int32) != np.asarray(b[:n], np.int32))
     return int(different[0]) if different.size else n
+
+
+def _contains(tokens: Sequence[int], part: Sequence[int]) -> bool:
+    """Whether `part` is somewhere in `tokens`."""
+    return any(tokens[at : at + len(part)] == part for at, token in enumerate(tokens) if token == part[0])

@@ -6,16 +6,18 @@ import bisect
 import codecs
 import logging
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from inglenook.core.errors import UserError
 from inglenook.core.events import EngineEvent, Finished, GenerationStats, Prefill, StopReason
 from inglenook.core.i18n import N_
 from inglenook.core.inference import GenerateRequest
 from inglenook.engine.constrain import Guard
-from inglenook.engine.llama import DecodeError, Grammar
+from inglenook.engine.llama import ABORTED, DecodeError, Grammar
 from inglenook.engine.loaded import Loaded
 from inglenook.engine.protocol import Inject
 from inglenook.engine.sampling import Sampler
@@ -27,10 +29,25 @@ from inglenook.engine.steps import Policy, Steps
 _log = logging.getLogger(__name__)
 _SMALLEST_PIECE = 32  # tokens for which a checkpoint is worth an evaluation of its own
 _LONGEST_CHARACTER = 4  # bytes, so as many tokens at most
+_ANY = 0  # a token, whichever: of a prompt the last one is never reused
 
 
 class JobCancelled(Exception):  # noqa: N818 - not an error: somebody asked for it
     """The running job was cancelled."""
+
+
+class Aside(Protocol):
+    """What can be put aside for another's work."""
+
+    def leave(self) -> None:
+        """The context is about to be another's."""
+
+    def come_back(self, seconds: float, begin: Callable[[], None]) -> bool:
+        """The context is to be as it was before the others' work of so many seconds; False if that was interrupted.
+
+        `begin` is called before each evaluation. Raises `DecodeError`.
+        """
+        ...
 
 
 class Service(Protocol):
@@ -39,8 +56,12 @@ class Service(Protocol):
     def tell(self, job: Job, event: EngineEvent) -> None:
         """Sends an event of `job`."""
 
-    def between(self, job: Job) -> None:
-        """To be called often. Raises `JobCancelled`."""
+    def between(self, job: Job, work: Aside) -> None:
+        """To be called often; `work` may be put aside meanwhile. Raises `JobCancelled`, `DecodeError`."""
+
+    def interruptible(self, job: Job, wanted: bool) -> bool:
+        """Whether an evaluation may be broken off for others from now on; returns whether it could."""
+        ...
 
 
 class Generating:
@@ -71,6 +92,9 @@ class Generating:
         self._cached = 0
         self._guard: Guard | None = None
         self._output = 0
+        self._steps: Steps | None = None
+        self._left: list[int] | None = None  # what was in the cache when this was put aside
+        self._away = 0.0  # seconds that it was
         self._first_token = 0.0
         self._prefill_s = 0.0
         self._decode_s = 0.0
@@ -116,8 +140,9 @@ class Generating:
             self._loaded.cache.after_failure()
             if not self._job.cancelled:
                 _log.error("llama_decode returned %d", error.code)
+                self._loaded.is_broken = True
                 raise UserError(
-                    N_("The model could not read the text (code {code}). Try again, or restart Inglenook."),
+                    N_("The model could not read the text (code {code}). Try again: it is loaded anew."),
                     code=error.code,
                 ) from error
             reason = StopReason.CANCELLED
@@ -135,20 +160,67 @@ class Generating:
         tokens = np.asarray(self._prompt, np.int32)
         places = {*self._starts, len(tokens)}
         self._runner.tell(self._job, Prefill(0, total, self._cached))
+        self._runner.interruptible(self._job, True)
         try:
             for end in self._piece_ends(done):
-                self._runner.between(self._job)
-                context.decode(tokens[done:end], done, output=end == len(tokens))
-                cache.extend(self._prompt[done:end])
+                self._evaluate(tokens[done:end], output=end == len(tokens))
                 done = end
                 if end in places:
                     cache.checkpoint()
                 if end < len(tokens):
                     self._runner.tell(self._job, Prefill(done - self._cached, total, self._cached))
+            self._runner.interruptible(self._job, False)
             context.synchronize()
         finally:
-            self._prefill_s = time.monotonic() - started
+            self._prefill_s = time.monotonic() - started - self._away
         self._runner.tell(self._job, Prefill(total, total, self._cached))
+
+    def _evaluate(self, tokens: npt.NDArray[np.int32], *, output: bool) -> None:
+        """A piece of the prompt; again, if that was broken off for others. Raises `DecodeError`, `JobCancelled`."""
+        cache, start = self._loaded.cache, len(self._loaded.cache)
+        while True:
+            self._runner.between(self._job, self)
+            try:
+                self._loaded.context.decode(tokens, start, output=output)
+            except DecodeError as error:
+                cache.after_failure()
+                if error.code != ABORTED or self._job.cancelled or len(cache) != start:
+                    raise
+            else:
+                cache.extend(tokens.tolist())
+                return
+
+    # -- put aside for others --
+
+    def leave(self) -> None:
+        """See `Aside`."""
+        if self._steps is not None:
+            self._steps.drop()
+        self._left = list(self._loaded.cache.tokens)
+
+    def come_back(self, seconds: float, begin: Callable[[], None]) -> bool:
+        """See `Aside`. What is not kept in memory is evaluated again."""
+        assert self._left is not None
+        cache, context = self._loaded.cache, self._loaded.context
+        tokens = np.asarray(self._left, np.int32)
+        may = self._runner.interruptible(self._job, True)
+        try:
+            done = cache.reuse([*self._left, _ANY])
+            while done < len(tokens):
+                begin()
+                end = min(done + context.batch_size, len(tokens))
+                context.decode(tokens[done:end], done, output=False)
+                cache.extend(self._left[done:end])
+                done = end
+        except DecodeError as error:
+            cache.after_failure()
+            if error.code != ABORTED:
+                raise
+            return False
+        finally:
+            self._runner.interruptible(self._job, may)
+        self._away += seconds
+        return True
 
     def _restore(self) -> None:
         """Takes a saved state where it has more of the prompt than the cache."""
@@ -158,6 +230,7 @@ class Generating:
         saved = states.best(self._prompt, cache.reusable(self._prompt) + SHORTEST, cache.room())
         if saved is None or (state := states.read(saved)) is None:
             return
+        cache.keep_for(self._prompt)
         if self._loaded.context.restore(state):
             cache.restored(saved.tokens.tolist())
         else:
@@ -188,6 +261,7 @@ class Generating:
         """The inner loop: what it does for each token is what the path costs over llama.cpp alone."""
         loaded, job, runner, request = self._loaded, self._job, self._runner, self._request
         piece, steps = loaded.model.piece, Steps(loaded.context, loaded.cache, self._policy)
+        self._steps = steps
         put, number = job.client.outbox.put_token, job.command.id
         stops = frozenset[int]() if request.ignore_stop else loaded.model.stops
         sampler, guard = Sampler(request.sampling, loaded.model.n_vocab), self._guard
@@ -195,7 +269,7 @@ class Generating:
         reason = StopReason.CONTEXT
         if 0 < request.max_tokens <= limit:
             limit, reason = request.max_tokens, StopReason.LENGTH
-        started = time.monotonic()
+        started = time.monotonic() - self._away
         try:
             while True:
                 if job.injection is not None:
@@ -211,11 +285,11 @@ class Generating:
                     return StopReason.STOP
                 if self._output >= limit:
                     return reason
-                runner.between(job)
+                runner.between(job, self)
                 steps.take(token, limit - self._output)
         finally:
             steps.drop()
-            self._decode_s = time.monotonic() - started
+            self._decode_s = time.monotonic() - started - self._away
 
     def _inject(self, injection: Inject, limit: int, steps: Steps) -> None:
         """Goes on with tokens that were not sampled, if they are still of use."""

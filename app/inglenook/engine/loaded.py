@@ -17,6 +17,7 @@ from inglenook.core.fitting import BATCH
 from inglenook.core.i18n import N_
 from inglenook.core.inference import ModelInfo, ModelSpec
 from inglenook.core.memory import Choice, Plan
+from inglenook.core.prompt import Special, Text
 from inglenook.engine import llama, machine, memory
 from inglenook.engine.cache import PrefixCache
 from inglenook.engine.constrain import Lexicon
@@ -29,6 +30,7 @@ from inglenook_convert.known import check_known
 
 _log = logging.getLogger(__name__)
 ARCHITECTURE = "gpt-oss"
+USER_TURN = (Special("<|start|>"), Text("user"))
 Identity = tuple[ModelSpec, int, int]  # with the file's size and time of change
 
 
@@ -58,13 +60,19 @@ class Loaded:
         self.identity = identity
         self.model, self.context, self.plan = _load(Path(spec.path), memory.plans_for(spec), progress)
         self.vocabulary = Vocabulary(self.model, spec.path)
-        self.cache = PrefixCache(self.context, self.model.n_swa, available=lambda: machine.main_memory()[0])
+        self.cache = PrefixCache(
+            self.context,
+            self.model.n_swa,
+            available=lambda: machine.main_memory()[0],
+            turn=self.vocabulary.tokenizer.tokenize(USER_TURN) if "<|start|>" in self.model.specials else (),
+        )
         self.costs = Costs()
         library, choice = llama.versions()["llama_cpp_python"], self.plan.choice
         key = f"{self.model.vocabulary_hash} {file_bytes} {changed} {library} batch {BATCH} {choice.cache_type}"
         self.states = States(states, key) if states else None
         self.message_start = self.model.specials.get("<|start|>", -1)
         self._spares = False
+        self.is_broken = False  # an evaluation failed: its device may be gone, and it is to be loaded anew
         self.info = ModelInfo(
             spec=spec,
             name=self.model.meta("general.name"),

@@ -61,13 +61,13 @@ class Pulse:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Something without measure comes in between."""
-        limit, self._limit = self._limit, UNMEASURED
-        self._at = self._clock()
+        """Something without measure, or another's work, comes in between."""
+        limit, read = self._limit, self._read
+        self._at, self._limit = self._clock(), UNMEASURED
         try:
             yield
         finally:
-            self._at, self._limit = self._clock(), limit
+            self._at, self._limit, self._read = self._clock(), limit, read
 
     def forgive(self) -> None:
         """The time until now does not count: the machine slept."""

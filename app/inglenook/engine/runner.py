@@ -15,7 +15,7 @@ from inglenook.core.events import EngineEvent, Finished, Loading, Prefill, StopR
 from inglenook.core.i18n import N_
 from inglenook.core.inference import Counts, EngineState, EngineStatus, GenerateRequest, ModelSpec
 from inglenook.engine import llama, memory
-from inglenook.engine.generating import Generating, JobCancelled
+from inglenook.engine.generating import Aside, Generating, JobCancelled
 from inglenook.engine.llama import LoadCancelled
 from inglenook.engine.loaded import Identity, Loaded, Vocabulary, check_model_file
 from inglenook.engine.protocol import Ahead, Answer, Bench, Count, Happened, Load, Run
@@ -24,6 +24,7 @@ from inglenook.engine.schedule import Job, Schedule
 from inglenook_convert.headers import HeaderError
 
 _log = logging.getLogger(__name__)
+LOOK_SECONDS = 10.0  # between two looks at the memory while there is nothing to do but states are kept in it
 FAILED = N_("The engine failed inside. Try again; if it happens again, please report it with the engine's log.")
 
 
@@ -37,14 +38,18 @@ class Runner:
         self._states = states
         self._loaded: Loaded | None = None
         self._vocabulary: Vocabulary | None = None  # of another model than the loaded one
+        self._is_aside = False  # a job is put aside
 
     def run(self) -> None:
         """Never returns: the process ends from another thread. Raises MemoryError: nothing is to be relied on then."""
         llama.start()
         while True:
             self.pulse.end()
-            job = self.schedule.next()
+            job = self.schedule.next(LOOK_SECONDS if self._loaded and self._loaded.cache.kept_bytes else None)
             self.pulse.begin()
+            if job is None:
+                self._loaded_now().cache.heed_memory()
+                continue
             match job.command:
                 case Count():
                     self._count(job)
@@ -81,6 +86,7 @@ class Runner:
             raise
         except Exception:  # our bug: it is logged and told, and the engine goes on
             _log.exception("a job failed")
+        self._drop_broken()
         job.client.outbox.put(Happened(job.command.id, finished))
 
     def _work_ahead(self, job: Job, command: Ahead) -> Finished:
@@ -116,8 +122,8 @@ class Runner:
             self.pulse.read(event)
         job.client.outbox.put(Happened(job.command.id, event))
 
-    def between(self, job: Job) -> None:
-        """To be called often while a job runs: serves counts. Raises `JobCancelled`."""
+    def between(self, job: Job, work: Aside) -> None:
+        """To be called often while a job runs: serves counts, and those that go first. Raises `JobCancelled`."""
         if job.cancelled:
             raise JobCancelled
         self.pulse.step()
@@ -125,6 +131,36 @@ class Runner:
         while self.schedule.has_counts and (count := self.schedule.next_count()):
             with self.pulse.aside():
                 self._count(count)
+        if self.schedule.has_first:
+            if _identity(job.model) == self._loaded_now().identity:
+                self._give_way(job, work)
+            else:  # the file is another one now: its model would take this one's place
+                self.schedule.go_on(job)
+
+    def _give_way(self, job: Job, work: Aside) -> None:
+        """Puts `job` aside for those that go first. Raises `JobCancelled`, `DecodeError`."""
+        began = time.monotonic()
+        work.leave()
+        with self.pulse.aside():
+            while True:
+                while first := self.schedule.first(job):
+                    self.pulse.begin()
+                    self._is_aside = True
+                    self._work(first)
+                    self._is_aside = False
+                    self.schedule.back(job)
+                if job.cancelled:
+                    raise JobCancelled
+                if self._loaded_now().is_broken:
+                    raise UserError(N_("The model failed meanwhile. Try again: it is loaded anew."))
+                if work.come_back(time.monotonic() - began, self.pulse.begin):
+                    return
+
+    def interruptible(self, job: Job, wanted: bool) -> bool:
+        """Whether an evaluation of `job` may be broken off from now on. Tells whether it could, for somebody else."""
+        was = job.interruptible
+        self.schedule.interruptible(job, wanted)
+        return was
 
     # -- the model --
 
@@ -141,6 +177,8 @@ class Runner:
         before = self._loaded
         if before is not None and before.identity == _identity(spec):
             return
+        if self._is_aside:  # what is put aside needs the loaded one
+            raise UserError(N_("The model's file has just changed. Send it again."))
         check_model_file(path)
         if before is not None and not memory.fits_beside(spec, before.info.allocated):
             self._unload()
@@ -188,6 +226,12 @@ class Runner:
         loaded = Loaded(identity, progress, self._states)
         _log.info("loaded in %.2f s: %s", time.monotonic() - started, loaded.describe())
         return loaded
+
+    def _drop_broken(self) -> None:
+        """After a failed evaluation the model goes: the next load finds the devices that are there then."""
+        if self._loaded is not None and self._loaded.is_broken and not self._is_aside:
+            self._unload()
+            self._publish(EngineStatus(EngineState.OFF, pid=os.getpid()))
 
     def _unload(self) -> None:
         if (loaded := self._loaded) is not None:

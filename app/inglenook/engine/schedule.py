@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from inglenook.core.inference import ModelSpec
 from inglenook.engine.outbox import Outbox
 from inglenook.engine.protocol import Ahead, Bench, Count, Inject, Load, Run
 
@@ -29,12 +30,33 @@ class Job:
     arrived: float = field(default_factory=time.monotonic)
     cancelled: bool = False
     injection: Inject | None = None
+    interruptible: bool = False  # while it reads: an evaluation that is broken off can be begun again
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether others go first, even when it has begun."""
+        return isinstance(self.command, Run) and self.command.request.gives_way
+
+    def goes_before(self, running: Job) -> bool:
+        """Whether `running` is to be put aside for this one; not where that would take another model."""
+        if self.gives_way or not running.gives_way:
+            return False
+        command = self.command
+        if isinstance(command, Run):
+            return command.request.model == running.model
+        return isinstance(command, Load) and command.model == running.model
+
+    @property
+    def model(self) -> ModelSpec:
+        """That it needs."""
+        return self.command.request.model if isinstance(self.command, Run) else self.command.model
 
 
 class Schedule:
     """Jobs of all clients; safe for any thread. One job runs at a time, counts are served in between.
 
-    Work ahead is done while there is nothing else, and is cancelled by any other job.
+    Work ahead is done while there is nothing else, and is cancelled by any other job. A job that gives way is put
+    aside for those that do not.
     """
 
     def __init__(self, interrupt: Callable[[bool], None]) -> None:
@@ -47,7 +69,9 @@ class Schedule:
         self._current: Job | None = None
         self._turns = 0
         self._busy = False
+        self._aside: Job | None = None
         self.has_counts = False  # read without the lock, between tokens
+        self.has_first = False  # the same: somebody waits for whom the running job is to be put aside
 
     def add(self, job: Job) -> None:
         """Queues a job."""
@@ -59,35 +83,84 @@ class Schedule:
                 self._ahead.append(job)
             else:
                 self._jobs.append(job)
-                if self._current is not None and isinstance(self._current.command, Ahead):
-                    self._stop(self._current)
+                current = self._current
+                if current is not None and isinstance(current.command, Ahead):
+                    self._stop(current)
+                elif current is not None and job.goes_before(current):
+                    self.has_first = True
+                    if current.interruptible:
+                        self._interrupt(True)
             self._changed.notify_all()
 
-    def next(self) -> Job:
-        """Waits for work: counts, then the oldest job of the client that was served longest ago, then work ahead."""
+    def next(self, timeout: float | None = None) -> Job | None:
+        """Waits for work: counts, then jobs that do not give way, then those that do, then work ahead.
+
+        Of several, the oldest of the client that was served longest ago. None after `timeout` seconds.
+        """
         with self._changed:
             self._current = None
             self._busy = False
-            while not (self._jobs or self._counts or self._ahead):
-                self._changed.wait()
+            if not self._changed.wait_for(self._has_work, timeout):
+                return None
             self._busy = True
             if self._counts:
                 return self._take_count()
-            if self._jobs:
-                job = min(self._jobs, key=lambda j: j.client.turn)
-                self._jobs.remove(job)
-                self._turns += 1
-                job.client.turn = self._turns
-            else:
-                job = self._ahead.pop(0)
-            self._interrupt(False)
-            self._current = job
-            return job
+            return self._begin(self._take_job(self._jobs) if self._jobs else self._ahead.pop(0))
+
+    def _has_work(self) -> bool:
+        return bool(self._jobs or self._counts or self._ahead)
+
+    def _take_job(self, among: list[Job]) -> Job:
+        job = min(among, key=lambda j: (j.gives_way, j.client.turn))
+        self._jobs.remove(job)
+        self._turns += 1
+        job.client.turn = self._turns
+        return job
+
+    def _begin(self, job: Job) -> Job:
+        self._interrupt(False)
+        self._current = job
+        self.has_first = any(j.goes_before(job) for j in self._jobs)
+        return job
+
+    # -- a job that is put aside --
+
+    def first(self, running: Job) -> Job | None:
+        """A job that goes before `running`, which is put aside until `back`; None if there is none."""
+        with self._changed:
+            waiting = [j for j in self._jobs if j.goes_before(running)]
+            if waiting:
+                self._aside = running
+                return self._begin(self._take_job(waiting))
+            self._go_on(running)
+            return None
+
+    def go_on(self, running: Job) -> None:
+        """Nobody goes before `running` for now."""
+        with self._changed:
+            self._go_on(running)
+
+    def _go_on(self, running: Job) -> None:
+        self.has_first = False
+        self._interrupt(running.cancelled)
+
+    def back(self, job: Job) -> None:
+        """`job`, which was put aside, is the running one again."""
+        with self._changed:
+            self._aside = None
+            self._begin(job)
+            self._interrupt(job.cancelled)
+
+    def interruptible(self, job: Job, wanted: bool) -> None:
+        """Whether an evaluation of the running `job` may be broken off for one that goes first."""
+        with self._changed:
+            job.interruptible = wanted
+            self._interrupt(job.cancelled or (wanted and self.has_first))
 
     def wait_busy(self) -> None:
         """Waits until there is work, or something that was taken is being done."""
         with self._changed:
-            self._changed.wait_for(lambda: self._busy or self._jobs or self._counts or self._ahead)
+            self._changed.wait_for(lambda: self._busy or self._has_work())
 
     def next_count(self) -> Job | None:
         """A count to serve while a job runs."""
@@ -100,7 +173,7 @@ class Schedule:
         return job
 
     def cancel(self, client: ClientLine, number: int | None = None) -> list[Job]:
-        """Cancels `client`'s job, or all its jobs; those that had not begun are returned and gone."""
+        """Cancels `client`'s job, or all its jobs; those that do not run now are returned and are over for it."""
 
         def meant(job: Job) -> bool:
             return job.client is client and number in (None, job.command.id)
@@ -113,14 +186,17 @@ class Schedule:
             self.has_counts = bool(self._counts)
             if self._current is not None and meant(self._current):
                 self._stop(self._current)
+            if self._aside is not None and meant(self._aside) and not self._aside.cancelled:
+                self._aside.cancelled = True
+                waiting.append(self._aside)
             return waiting
 
     def inject(self, client: ClientLine, command: Inject) -> None:
-        """Hands it to `client`'s generation, if that is the running job."""
+        """Hands it to `client`'s generation, if that runs or is put aside."""
         with self._changed:
-            job = self._current
-            if job is not None and job.client is client and job.command.id == command.id:
-                job.injection = command
+            for job in (self._current, self._aside):
+                if job is not None and job.client is client and job.command.id == command.id:
+                    job.injection = command
 
     def _stop(self, job: Job) -> None:
         job.cancelled = True

@@ -8,11 +8,12 @@ One thread calls everything here, but for `Context.abort` and `Context.resume`.
 
 from __future__ import annotations
 
-from inglenook.engine.llama.context import MOST_ROWS, Context, DecodeError
+from inglenook.engine.llama.context import ABORTED, MOST_ROWS, Context, DecodeError
 from inglenook.engine.llama.library import Buffer, devices, features, repacking_is_safe, start, versions
 from inglenook.engine.llama.model import Grammar, LoadCancelled, Model
 
 __all__ = [
+    "ABORTED",
     "MOST_ROWS",
     "Buffer",
     "Context",

@@ -23,8 +23,11 @@ _PARTIAL = lib.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY  # of the state, only what a r
 _CACHE_TYPES = {"f16": lib.GGML_TYPE_F16, "q8_0": lib.GGML_TYPE_Q8_0}
 
 
+ABORTED = 2
+
+
 class DecodeError(Exception):
-    """llama_decode failed with `code`: 1 no room in the cache, 2 aborted, negative an error."""
+    """llama_decode failed with `code`: 1 no room in the cache, `ABORTED`, negative an error."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -196,7 +199,11 @@ class Context:
         written = lib.llama_state_seq_get_data_ext(self.handle, buffer, size, SEQUENCE, 0)
         return memoryview(buffer).cast("B")[:written]
 
-    def restore(self, state: bytearray) -> bool:
+    def state_bytes(self) -> int:
+        """How long `save` would be."""
+        return int(lib.llama_state_seq_get_size_ext(self.handle, SEQUENCE, 0))
+
+    def restore(self, state: bytearray | memoryview) -> bool:
         """Puts back what `save` gave, in place of what is there; False if llama.cpp refused it."""
         self.clear()
         buffer = (ctypes.c_uint8 * len(state)).from_buffer(state)
