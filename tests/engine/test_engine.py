@@ -118,6 +118,21 @@ def test_second_turn_evaluates_only_what_is_new(client: EngineClient, random_spe
     assert stats.cached_tokens == client.count(random_spec, turn)
 
 
+@pytest.mark.parametrize(("words", "pieces"), [(100, 1), (500, 2)])
+def test_what_fits_a_batch_is_evaluated_at_once(
+    client: EngineClient, random_spec: ModelSpec, words: int, pieces: int
+) -> None:
+    """While somebody waits for it; a batch more is cut where its last message starts."""
+    first = (Special("<|start|>"), Ids((65,) * 300), Special("<|end|>"), Special("<|start|>"))
+    for _ in client.generate(GenerateRequest(random_spec, first, max_tokens=1)):
+        pass
+    answer = (Ids((66,) * words), Special("<|end|>"), Special("<|start|>"))
+    second = (*first, *answer, Ids((67,) * 40), Special("<|end|>"), Special("<|start|>"))
+    events = list(client.generate(GenerateRequest(random_spec, second, max_tokens=1)))
+    done = [e.done for e in events if isinstance(e, Prefill)]
+    assert done == [0, *([words + 1] if pieces == 2 else []), words + 44]
+
+
 def test_edit_of_the_last_message_goes_back_to_its_start(client: EngineClient, random_spec: ModelSpec):
     head = (Special("<|start|>"), Text("system " * 100), Special("<|end|>"))
     for question in ("First question, " * 60, "Quite another one."):

@@ -89,6 +89,7 @@ class Generating:
         self._starts = [i for i, token in enumerate(self._prompt) if token == mark and i > 0]
         if self._starts and not ahead:
             self._starts.pop()
+        self._ahead = ahead
         self._cached = 0
         self._guard: Guard | None = None
         self._output = 0
@@ -240,9 +241,13 @@ class Generating:
     def _piece_ends(self, start: int) -> list[int]:
         """Where pieces to evaluate end: at most a batch each, at the start of a message if one is in its second half.
 
-        The last message begins a piece of its own, unless the one before that would be very small.
+        The last message begins a piece of its own, unless the one before that would be very small. While somebody
+        waits, what goes on from the cache and fits a batch is one piece: two take longer, and to evaluate as much again
+        when that message is edited does not.
         """
         size, end = self._loaded.context.batch_size, len(self._prompt)
+        if not self._ahead and start > 0 and end - start <= size:
+            return [end]
         last = self._starts[-1] if self._starts else 0
         ends = []
         while start < end:
