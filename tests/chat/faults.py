@@ -69,7 +69,13 @@ class Faults:
             end = self.bench.heard.ended(chat, start)
         self._is_stored(chat, end)
         self.seen[f"{fault} at {moment}: {end.message.state.value}"] += 1
-        self._goes_on(chat, end.message)
+        late = end.message.state is MessageState.COMPLETE
+        after = self._goes_on(chat, end.message)
+        if fault == "hang" and late and after.state is MessageState.FAILED:  # it came too late, and struck the next
+            self.seen["struck the answer after"] += 1
+            after = self._goes_on(chat, after)
+        assert after.state is MessageState.COMPLETE, after
+        assert self.engine.status().state is EngineState.READY
         self._no_other_engine(fault, victim)
 
     def _until(self, moment: str, chat: str, start: int) -> None:
@@ -121,7 +127,7 @@ class Faults:
                 shown = _text(event.parts)
         return shown
 
-    def _goes_on(self, chat: str, message: StoredMessage) -> None:
+    def _goes_on(self, chat: str, message: StoredMessage) -> StoredMessage:
         """One click: the answer is continued where it failed, or given anew."""
         start = self.bench.heard.mark()
         failed = message.state is MessageState.FAILED
@@ -138,9 +144,8 @@ class Faults:
             assert after.id != message.id
             assert self.bench.stored(chat).get(message.id) == message
             self.seen["regenerated"] += 1
-        assert after.state is MessageState.COMPLETE, after
         assert self.bench.stored(chat).get(after.id) == after
-        assert self.engine.status().state is EngineState.READY
+        return after
 
     def _no_other_engine(self, fault: str, victim: psutil.Process) -> None:
         """The one that was struck is gone, unless it had no need of more memory."""
