@@ -22,9 +22,10 @@ from inglenook.library.control import Stopped
 from inglenook.library.locks import FileLock
 from inglenook.library.progress import Step
 from inglenook.library.remote import network
-from inglenook.library.remote.download import Busy, DiskFull, Retry
+from inglenook.library.remote.download import Busy, Retry
 from inglenook.library.remote.hub import Hub, RemoteFile
 from inglenook.library.remote.part import PartFile
+from inglenook.library.remote.room import DiskFull
 
 CUTS = int(os.environ.get("INGLENOOK_CUTS", "10"))
 """How many random cuts; `make soak` asks for a hundred."""
@@ -437,7 +438,7 @@ import sys, threading
 from pathlib import Path
 from tests.library.fetching import Client
 from inglenook.core.errors import UserError
-from inglenook.library.remote.download import DiskFull
+from inglenook.library.remote.room import DiskFull
 from inglenook.library.remote.hub import RemoteFile
 folder, endpoint, digest = sys.argv[1:]
 class At: pass

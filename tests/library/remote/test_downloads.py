@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -308,6 +310,19 @@ def test_damaged_jobs_are_left_out(open_window: Open, file: RemoteFile) -> None:
     window = open_window()
     window.downloads.start()
     assert [s.title for s in window.downloads.statuses()] == ["A model"]
+
+
+def test_what_a_killed_program_left_of_a_job_goes_with_a_later_start(tmp_path: Path, file: RemoteFile) -> None:
+    folder = JobFolder(tmp_path)
+    job = Job("A model", (file,))
+    folder.write(job)
+    old, young = tmp_path / "0123.tmp", tmp_path / "4567.tmp"
+    for left in (old, young):
+        left.write_text("{")
+    os.utime(old, (time.time() - 90, time.time() - 90))
+    assert folder.read() == [job]
+    assert not old.exists()
+    assert young.exists()
 
 
 def test_a_lock_is_for_one(tmp_path: Path) -> None:

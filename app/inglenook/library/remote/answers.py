@@ -95,6 +95,6 @@ def retry_after(value: str) -> float | None:
         return min(float(value), LONGEST_WAIT)
     try:
         seconds = parsedate_to_datetime(value).timestamp() - time.time()
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, OSError):  # the last on Windows, for dates long ago
         return None
     return min(max(seconds, 0.0), LONGEST_WAIT)

@@ -28,14 +28,14 @@ from inglenook.library.locks import FileLock
 from inglenook.library.progress import Meter, Progress
 from inglenook.library.remote.answers import PARTIAL, Odd, RangeRefused, TryLater, check_answer, length
 from inglenook.library.remote.hub import Hub, Linked, RemoteFile
-from inglenook.library.remote.network import DOWNLOAD, Lost, abort
+from inglenook.library.remote.network import DOWNLOAD, Lost
 from inglenook.library.remote.part import PartFile, hash_of, remove_part
+from inglenook.library.remote.room import DiskFull, disk_full, is_full
 
 if TYPE_CHECKING:
     import httpx
 
 _SPARE_BYTES = 1 << 20  # of disk, for the logs of what arrived
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {errno.ENOSPC})
 
 
 class Busy(Exception):  # noqa: N818 - a state, not a fault
@@ -44,19 +44,6 @@ class Busy(Exception):  # noqa: N818 - a state, not a fault
 
 class WrongBytes(UserError):  # noqa: N818 - as people call it
     """The file came twice with other bytes than it should have."""
-
-
-class DiskFull(UserError):  # noqa: N818 - as people call it
-    """There is no room. `missing` is how many bytes more are needed in `folder`."""
-
-    def __init__(self, folder: Path, missing: int) -> None:
-        self.folder = folder
-        self.missing = missing
-        super().__init__(
-            N_("The disk is full: {missing} GB more are needed in {folder}. Make room; the download then goes on."),
-            missing=f"{max(missing, 10_000_000) / 1e9:.2f}",
-            folder=folder,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +121,7 @@ class Download:
         return True
 
     def _fetch_verified(self) -> None:
-        with self._hub.network.client(DOWNLOAD) as client:
+        with self._hub.network.client(DOWNLOAD, self._control.check) as client:
             for last in (False, True):
                 part = PartFile(self._target, self._file.size, self._file.digest)
                 try:
@@ -197,7 +184,7 @@ class Download:
                 reason=reason.text(),
             )
         self._meter.waiting(seconds, reason)
-        self._control.wait(seconds)
+        self._hub.network.wait(seconds, self._control)
 
     def _attempt(self, client: httpx.Client, part: PartFile) -> None:
         """One request, and all that it brings."""
@@ -208,15 +195,8 @@ class Download:
             check_answer(response, self._file.name)
             self._check_is_ours(response, linked)
             begin = self._first_byte(response, part.position)
-            self._control.interrupt_with(lambda: abort(response))
-            try:
-                self._meter.start(part.position)
-                self._receive(response, part, begin)
-            except Lost:
-                self._control.check()  # it was us who broke it
-                raise
-            finally:
-                self._control.interrupt_with(None)
+            self._meter.start(part.position)
+            self._receive(response, part, begin)
 
     def _receive(self, response: httpx.Response, part: PartFile, begin: int) -> None:
         """Writes the body, whose first byte is the file's number `begin`, from the part's end on."""
@@ -276,12 +256,14 @@ class Download:
 
     def _disk_error(self, error: OSError) -> UserError:
         folder = self._target.parent
-        if error.errno in _FULL:
+        if is_full(error):
             part = self._target.with_name(self._target.name + ".part")
             here, free = 0, 0
             with contextlib.suppress(OSError):
-                here, free = part.stat().st_size, shutil.disk_usage(folder).free
-            return DiskFull(folder, max(self._file.size - here + _SPARE_BYTES - free, 0))
+                here = part.stat().st_size
+            with contextlib.suppress(OSError):
+                free = shutil.disk_usage(folder).free
+            return disk_full(error, folder, max(self._file.size - here, 0) + _SPARE_BYTES, free)
         if error.errno == errno.EFBIG:
             return UserError(
                 N_("The disk of {folder} takes no file as large as {name} ({size} GB). Choose another disk."),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -18,11 +19,12 @@ from inglenook.core.i18n import N_
 from inglenook.library.control import Control, Stopped
 from inglenook.library.progress import Progress, Step
 from inglenook.library.remote.answers import TryLater
-from inglenook.library.remote.download import Busy, DiskFull, Download, Retry, WrongBytes, lock_of
+from inglenook.library.remote.download import Busy, Download, Retry, WrongBytes, lock_of
 from inglenook.library.remote.hub import Hub, RemoteFile
 from inglenook.library.remote.jobs import Job, JobFolder, target_of
 from inglenook.library.remote.network import Lost
 from inglenook.library.remote.part import bytes_noted, remove_part
+from inglenook.library.remote.room import DiskFull, disk_full, is_full, takes
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,29 @@ class DownloadStatus:
     seconds_left: float | None = None
     step: Step | None = None
     reason: ErrorInfo | None = None
+
+
+class _Watching(Control):
+    """A control that calls `look` once a second while it is asked or waits; `look` may stop it."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        super().__init__()
+        self._look = look
+        self._next = 0.0
+
+    def check(self) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _LOOK_SECONDS
+            self._look()
+        super().check()
+
+    def wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            super().wait(min(left, _LOOK_SECONDS))
+            self.check()
+        self.check()
 
 
 class Downloads:
@@ -124,8 +149,10 @@ class Downloads:
             if job is None or self._statuses[id_].state in _ENDED:
                 return
             self._update(id_, state=State.CANCELLED, rate=0.0, seconds_left=None, reason=None)
-            thread = self._stop(id_)
-            self._folder.remove(job)
+            try:
+                self._folder.remove(job)  # first: who waits for this download sees by it that it is not to go on
+            finally:
+                thread = self._stop(id_)
             if thread is None:
                 self._remove_parts(job)
 
@@ -153,20 +180,27 @@ class Downloads:
         self._jobs[job.id] = job
         old = self._statuses.get(job.id)
         paths = tuple(target_of(self._models, file) for file in job.files)
-        here = sum(f.size if p.exists() else bytes_noted(p) for f, p in zip(job.files, paths, strict=True))
+        here = sum(f.size if p.exists() else _noted(f, p) for f, p in zip(job.files, paths, strict=True))
         done = max(here, old.done if old is not None and old.state is not State.CANCELLED else 0)
         if job.id in self._running and not self._running[job.id][0].stopped:
             return
         state = State.PAUSED if job.paused else State.RUNNING
-        self._tell(DownloadStatus(job.id, job.title, state, done, job.total, paths))
+        self._tell(DownloadStatus(job.id, job.title, state, min(done, job.total), job.total, paths))
         if not job.paused:
             before = self._running[job.id][1] if job.id in self._running else None
-            control = Control()
+            control = _Watching(lambda: self._look(job, control))
             thread = threading.Thread(
                 target=self._run, args=(job, control, before), name=f"download {job.id}", daemon=True
             )
             self._running[job.id] = control, thread
             thread.start()
+
+    def _look(self, job: Job, control: Control) -> None:
+        """Pauses what another program has paused: one that only waits until this one has fetched it, say."""
+        if self._folder.is_paused(job):
+            with self._lock:
+                if not control.stopped and self._folder.is_paused(job):
+                    self.pause(job.id)
 
     def _stop(self, id_: str) -> threading.Thread | None:
         if id_ not in self._running:
@@ -206,6 +240,8 @@ class Downloads:
                         self._remove_parts(job)
 
     def _cannot_write(self, error: OSError) -> UserError:
+        if is_full(error):
+            return UserError(N_("The disk of {folder} has no room. Make some, then try again."), folder=self._models)
         return UserError(
             N_("The folder {folder} cannot be used: {reason}. Check that its disk is there and not read-only."),
             folder=self._models,
@@ -213,42 +249,67 @@ class Downloads:
         )
 
     def _fetch_all(self, job: Job, control: Control) -> None:
-        done = 0
+        done, waited = 0, False
         hub = self.hub()
         for file in job.files:
             target = target_of(self._models, file)
             while True:
                 try:
+                    if waited:
+                        self._cancel_with_others(job, target, control)
                     self._check_room(job)
                     pinned = file if file.digest else self._pinned(hub, job.id, file, control)
                     heard = self._hears(job.id, control, done)
                     Download(hub, pinned, target, control, heard, self._retry).run()
                     break
                 except Busy:
-                    self._report(job.id, control, state=State.ELSEWHERE, done=done + bytes_noted(target), rate=0.0)
+                    waited = True
+                    self._report(job.id, control, state=State.ELSEWHERE, done=done + _noted(file, target), rate=0.0)
                     control.wait(_LOOK_SECONDS)
                 except DiskFull as full:
                     self._wait_for_room(job.id, control, full)
+                except OSError as error:
+                    if not is_full(error):
+                        raise
+                    missing = max(job.total - self._statuses[job.id].done, 0)
+                    free = shutil.disk_usage(self._models).free
+                    self._wait_for_room(job.id, control, disk_full(error, self._models, missing, free))
             done += file.size
+
+    def _cancel_with_others(self, job: Job, target: Path, control: Control) -> None:
+        """`Stopped` if the program that was fetching `job` has ended with a cancel, rather than when all was there."""
+        lock = lock_of(target)
+        if not lock.try_acquire():
+            return  # it goes on
+        try:
+            brought = all(target_of(self._models, file).exists() for file in job.files)
+            cancelled = self._folder.is_gone(job) and not brought
+        finally:
+            lock.release()
+        with self._lock:
+            if cancelled and not control.stopped:
+                self._update(job.id, state=State.CANCELLED, rate=0.0, seconds_left=None, reason=None)
+                control.stop()
+        control.check()
 
     def _pinned(self, hub: Hub, id_: str, file: RemoteFile, control: Control) -> RemoteFile:
         retry, failures = self._retry or Retry(), 0
         while True:
             control.check()
             try:
-                return hub.pinned(file)
+                return hub.pinned(file, control.check)
             except (Lost, TryLater) as error:
                 asked = error.seconds or 0.0 if isinstance(error, TryLater) else 0.0
                 reason = UserError(N_("No connection ({reason}). Trying again."), reason=error).info
                 self._report(id_, control, state=State.WAITING, reason=reason)
                 failures += 1
-                control.wait(max(asked, retry.delay(failures)))
+                hub.network.wait(max(asked, retry.delay(failures)), control)
 
     def _check_room(self, job: Job) -> None:
         """All files of a job must find room, or it would fail after hours."""
         self._models.mkdir(parents=True, exist_ok=True)
         paths = [(file, target_of(self._models, file)) for file in job.files]
-        needed = sum(file.size - bytes_noted(path) for file, path in paths if not path.exists())
+        needed = sum(file.size - _noted(file, path) for file, path in paths if not path.exists())
         free = shutil.disk_usage(self._models).free
         if needed > free:
             raise DiskFull(self._models, needed - free)
@@ -257,8 +318,8 @@ class Downloads:
         free = shutil.disk_usage(self._models).free
         self._report(id_, control, state=State.NO_ROOM, rate=0.0, seconds_left=None, reason=full.info)
         while True:
-            control.wait(_LOOK_SECONDS)
-            if shutil.disk_usage(self._models).free >= free + full.missing:
+            control.wait(_LOOK_SECONDS * (5 if full.refused else 1))
+            if takes(full.folder) if full.refused else shutil.disk_usage(self._models).free >= free + full.missing:
                 return
 
     def _hears(self, id_: str, control: Control, before: int) -> Callable[[Progress], None]:
@@ -292,7 +353,7 @@ class Downloads:
     def _update(self, id_: str, **changes: object) -> None:
         now = self._statuses[id_]
         changed = replace(now, **changes)  # type: ignore[arg-type]  # names and types are those of the callers above
-        self._tell(replace(changed, done=max(now.done, changed.done)))
+        self._tell(replace(changed, done=min(max(now.done, changed.done), now.total)))
 
     def _tell(self, status: DownloadStatus) -> None:
         self._statuses[status.id] = status
@@ -309,3 +370,8 @@ class Downloads:
                     remove_part(target)
                 finally:
                     lock.release()
+
+
+def _noted(file: RemoteFile, target: Path) -> int:
+    """How much of `file` has arrived by what was noted, which may be of another file of that name; at most all."""
+    return min(bytes_noted(target), file.size)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -21,7 +21,7 @@ from urllib.parse import quote
 from inglenook.core.errors import UserError
 from inglenook.core.i18n import N_
 from inglenook.library.remote.answers import Odd, TryLater, check_answer, length
-from inglenook.library.remote.network import LOOK_UP, Lost, Network, address
+from inglenook.library.remote.network import LOOK_UP, Lost, Network, address, unpacked, without_secret
 
 if TYPE_CHECKING:
     import httpx
@@ -87,7 +87,7 @@ class Hub:
         self._token = token
 
     def __repr__(self) -> str:
-        return f"Hub({self.endpoint!r})"
+        return f"Hub({without_secret(self.endpoint)!r})"
 
     def url(self, file: RemoteFile) -> str:
         """Where the Hub has `file`."""
@@ -105,7 +105,7 @@ class Hub:
         ):
             check_answer(response, repository)
             data = b""
-            for chunk in response.iter_bytes():
+            for chunk in unpacked(response):
                 data += chunk
                 if len(data) > _MAX_LISTING:
                     break
@@ -117,13 +117,13 @@ class Hub:
                 host=response.url.host,
             ) from error
 
-    def pinned(self, file: RemoteFile) -> RemoteFile:
-        """`file` with its hash, for which the Hub is asked. Raises `UserError`, `Lost` or `TryLater`.
+    def pinned(self, file: RemoteFile, check: Callable[[], None] = lambda: None) -> RemoteFile:
+        """`file` with its hash, for which the Hub is asked. Raises `UserError`, `Lost`, `TryLater`, or as `check` does.
 
         Such a hash is worth what the Hub's word is: that of small files, which only a revision pins.
         """
         url = self.url(file)
-        with self.network.client(LOOK_UP) as client, self.open(client, "HEAD", url) as (response, linked):
+        with self.network.client(LOOK_UP, check) as client, self.open(client, "HEAD", url) as (response, linked):
             check_answer(response, file.name)
             digest = linked.etag
             if not digest and self._is_own(str(response.url)):
@@ -191,7 +191,7 @@ def _for_people(endpoint: str) -> Iterator[None]:
     except (Lost, TryLater) as error:
         raise UserError(
             N_("{endpoint} cannot be reached: {reason}. Check the network, or try again later."),
-            endpoint=endpoint,
+            endpoint=without_secret(endpoint),
             reason=error,
         ) from error
 

@@ -16,6 +16,7 @@ from typing import Any
 from inglenook.core.errors import UserError
 from inglenook.core.i18n import N_
 from inglenook.library.remote.hub import RemoteFile
+from inglenook.library.written import remove_left, write_json
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class JobFolder:
     def read(self) -> list[Job]:
         """All of them. A file that is damaged is left out, and in the log."""
         jobs = []
+        remove_left(self._folder)
         for file in sorted(self._folder.glob("*.json")):
             try:
                 found = json.loads(file.read_text("utf-8"))
@@ -82,9 +84,7 @@ class JobFolder:
     def write(self, job: Job) -> None:
         """Keeps `job`. OSError if that fails."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        temporary = self._folder / f"{job.id}.tmp"
-        temporary.write_text(json.dumps({"title": job.title, "files": [asdict(f) for f in job.files]}), "utf-8")
-        temporary.replace(self._file(job))
+        write_json(self._file(job), {"title": job.title, "files": [asdict(f) for f in job.files]})
         self._file(replace(job, paused=not job.paused)).unlink(missing_ok=True)
 
     def set_paused(self, job: Job, paused: bool) -> Job:
@@ -94,8 +94,24 @@ class JobFolder:
             try:
                 self._file(job).replace(self._file(changed))
             except OSError as error:  # a drive that is gone, say: it holds for this run of the program
+                if self._file(changed).exists():  # another program was faster
+                    return changed
                 log.warning("the download %s cannot be changed: %s", self._file(job), error)
         return changed
+
+    def is_paused(self, job: Job) -> bool:
+        """Whether `job` is kept as paused, by this program or another. False too where the disk does not say."""
+        try:
+            return (
+                self._file(replace(job, paused=True)).exists() and not self._file(replace(job, paused=False)).exists()
+            )
+        except OSError:
+            return False
+
+    def is_gone(self, job: Job) -> bool:
+        """Whether `job` is kept no more: it has come to its end, or another program has cancelled it."""
+        kept = (self._file(replace(job, paused=paused)).exists() for paused in (False, True))
+        return self._folder.is_dir() and not any(kept)  # not the drive alone
 
     def remove(self, job: Job) -> None:
         """Forgets `job`."""

@@ -7,15 +7,18 @@ takes some time to import, is imported by the first client.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import platform
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import inglenook
 from inglenook.core.errors import UserError
 from inglenook.core.i18n import N_
+from inglenook.library.control import Control
+from inglenook.library.remote.answers import Odd
 from inglenook.library.remote.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ PURPOSES = {DOWNLOAD: N_("Download of a model"), LOOK_UP: N_("Names and sizes of
 
 CONNECT_SECONDS = 20.0
 SILENCE_SECONDS = 30.0  # without a byte, after which a connection is taken for dead
+_LOOK_SECONDS = 0.5  # between looks at the switch
+_SECRET = re.compile(r"//.*@", re.DOTALL)  # name and password in an address
 
 
 class NetworkForbidden(UserError):  # noqa: N818 - said of the network, and shown as such
@@ -53,11 +58,12 @@ class Network:
         self.traffic = traffic
         self._allowed = allowed
 
-    def client(self, purpose: str) -> httpx.Client:
+    def client(self, purpose: str, check: Callable[[], None] = lambda: None) -> httpx.Client:
         """An HTTP client for one purpose (of `PURPOSES`); close it after use.
 
         Its requests raise `NetworkForbidden`, another `UserError` (no safe connection; no list of requests) or `Lost`.
-        It follows no redirects and reads no passwords from the environment or ~/.netrc.
+        It follows no redirects and reads no passwords from the environment or ~/.netrc. While it waits, also for a
+        server that has fallen silent, `check` is called several times a second, and ends it by raising.
         """
         import httpx
 
@@ -65,7 +71,7 @@ class Network:
 
         assert purpose in PURPOSES
         return httpx.Client(
-            transport=GuardedTransport(self, purpose),
+            transport=GuardedTransport(self, purpose, check),
             trust_env=False,
             follow_redirects=False,
             timeout=httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
@@ -77,6 +83,13 @@ class Network:
         if not self._allowed():
             raise NetworkForbidden
 
+    def wait(self, seconds: float, control: Control) -> None:
+        """Waits before another request; `NetworkForbidden` or `Stopped` as soon as there is none to wait for."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self.check()
+            control.wait(min(left, _LOOK_SECONDS))
+
 
 def address(text: str, base: httpx.URL | None = None) -> httpx.URL:
     """`text` as an address, where it is relative as seen from `base`. `UserError` if it is none."""
@@ -86,22 +99,38 @@ def address(text: str, base: httpx.URL | None = None) -> httpx.URL:
         url = base.join(text) if base is not None else httpx.URL(text)
     except (httpx.InvalidURL, ValueError, TypeError) as error:
         raise _no_address(text) from error
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not is_host(url):
         raise _no_address(text)
     return url
 
 
+def without_secret(address: str) -> str:
+    """An address to show: without the name and password that may be in it."""
+    return _SECRET.sub("//", address)
+
+
+def is_host(url: httpx.URL) -> bool:
+    """Whether the host of `url` could be one: the system's look-up would fail on other names in ways of its own."""
+    try:
+        return bool(url.raw_host.decode("ascii").encode("idna"))
+    except UnicodeError:
+        return False
+
+
+def unpacked(response: httpx.Response) -> Iterator[bytes]:
+    """The body of `response`, unpacked where a server packed it unasked. `Odd` if that cannot be done, `Lost`."""
+    import httpx
+
+    try:
+        yield from response.iter_bytes()
+    except httpx.DecodingError as error:
+        raise Odd(
+            N_("{host} sent what cannot be unpacked ({reason}). Try again later, or choose another mirror."),
+            host=response.url.host,
+            reason=error,
+        ) from error
+
+
 def _no_address(text: str) -> UserError:
-    return UserError(N_("{address} is no address of a server. It must begin with https://."), address=text[:200])
-
-
-def abort(response: httpx.Response) -> None:
-    """Breaks the connection of `response`, from any thread: whoever reads from it gets `Lost` at once."""
-    import socket
-
-    stream: Any = response.extensions.get("network_stream")
-    connection = stream.get_extra_info("socket") if stream is not None else None
-    if connection is not None:
-        with contextlib.suppress(OSError):
-            # Not connection.shutdown(): ssl's own takes the encryption off under the reader's feet.
-            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+    shown = without_secret(text)[:200]
+    return UserError(N_("{address} is no address of a server. It must begin with https://."), address=shown)

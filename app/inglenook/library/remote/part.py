@@ -189,7 +189,7 @@ def bytes_noted(target: Path) -> int:
     """How much of `target` has arrived by the log of its part (which another program may be writing); 0 if none has."""
     try:
         last = target.with_name(target.name + ".part.log").read_text("utf-8").splitlines()[-1]
-        return int(json.loads(last).get("end", 0))
+        return max(int(json.loads(last).get("end", 0)), 0)
     except (OSError, ValueError, IndexError, AttributeError, TypeError):
         return 0
 

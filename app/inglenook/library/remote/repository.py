@@ -20,7 +20,7 @@ from inglenook.library.remote.address import Address
 from inglenook.library.remote.answers import TryLater, check_answer
 from inglenook.library.remote.hub import Hub, Listing, RemoteFile
 from inglenook.library.remote.jobs import target_of
-from inglenook.library.remote.network import LOOK_UP, Lost
+from inglenook.library.remote.network import LOOK_UP, Lost, unpacked, without_secret
 from inglenook_convert.config import parse_config
 from inglenook_convert.errors import ConvertError
 from inglenook_convert.headers import GgufSummary, HeaderError, check_gguf
@@ -121,7 +121,7 @@ def _fetch(hub: Hub, file: RemoteFile, target: Path, start: int, end: int) -> No
             left = end - start if answer.status_code == 206 else end
             skip = 0 if answer.status_code == 206 else start
             with target.open("ab") as out:
-                for chunk in answer.iter_bytes():
+                for chunk in unpacked(answer):
                     piece = chunk[:left]
                     left -= len(piece)
                     out.write(piece[skip:])
@@ -130,7 +130,7 @@ def _fetch(hub: Hub, file: RemoteFile, target: Path, start: int, end: int) -> No
                         break
     except (Lost, TryLater) as error:
         text = N_("{host} cannot be reached: {reason}. Check the network, or try again later.")
-        raise UserError(text, host=hub.endpoint, reason=error) from error
+        raise UserError(text, host=without_secret(hub.endpoint), reason=error) from error
 
 
 def _ggufs(listing: Listing) -> Iterator[Entry]:

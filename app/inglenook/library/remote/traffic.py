@@ -20,6 +20,7 @@ from inglenook.core.conversation import new_id
 from inglenook.core.errors import UserError
 from inglenook.core.i18n import N_
 from inglenook.library.locks import FileLock
+from inglenook.library.remote.room import DiskFull, is_full
 
 log = logging.getLogger(__name__)
 
@@ -60,14 +61,17 @@ class Traffic:
         try:
             self._append(line)
         except OSError as error:
-            raise UserError(
+            said = UserError(
                 N_(
                     "The list of network requests in {file} cannot be written: {reason}. "
                     "Nothing is sent that the list does not show. Make room there and try again."
                 ),
                 file=self._file,
                 reason=error.strerror or error,
-            ) from error
+            )
+            if is_full(error):  # a download waits for room
+                raise DiskFull(self._file.parent, 0, refused=True, text=said.info) from error
+            raise said from error
         return request.id
 
     def update(self, id_: str, received: int, status: int) -> None:
