@@ -15,8 +15,10 @@ import pytest
 from tests.library.hub import COMMIT, REPOSITORY, Fault, LoopbackHub
 
 from inglenook.core.settings import ALLOW_NETWORK, HUB_ADDRESS, MODEL_FILE
-from inglenook.library.catalogue import ENTRIES
+from inglenook.library.catalogue import BY_ADDRESS, ENTRIES
 from inglenook.library.files.bin import Bin, Deleted
+from inglenook.library.remote.download import lock_of
+from inglenook.library.remote.jobs import JobFolder
 
 from .conftest import COMMAND, Program
 
@@ -112,13 +114,14 @@ def test_catalogue(user: User, program: Program) -> None:
     done = user.run("catalogue", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     (offer,) = json.loads(done.stdout)["models"]
+    assert [one["repository"] for one in json.loads(done.stdout)["by_address"]] == [k.repository for k in BY_ADDRESS]
     assert (offer["name"], offer["path"], offer["revision"]) == (KEY, str(user.file), COMMIT)
     assert offer["files"] == [{"name": NAME, "bytes": user.gguf.stat().st_size, "sha256": user.digest}]
     assert isinstance(offer["fits"], bool)
     done = program("models", "catalogue")
     assert (done.returncode, done.stderr) == (0, "")
     starts = [line.split()[0] for line in done.stdout.splitlines() if line[0] != " "]
-    assert starts == [entry.key for entry in ENTRIES]
+    assert starts == [entry.key for entry in ENTRIES] + [known.repository for known in BY_ADDRESS]
     assert not user.hub.seen
 
 
@@ -245,6 +248,32 @@ def test_ctrl_c_pauses_and_the_next_run_goes_on(user: User) -> None:
     ranges = [seen.headers.get("Range") for seen in user.hub.seen[before:] if seen.where == "store"]
     assert ranges
     assert None not in ranges
+
+
+@pytest.mark.parametrize("what", ["pause", "cancel"])
+def test_what_another_program_stops_has_ended_here_too(user: User, what: str) -> None:
+    """That fetches it while this one waits, and does with its job what a window does."""
+    lock, jobs = lock_of(user.file), JobFolder(user.models / ".downloads")
+    user.file.parent.mkdir(parents=True)
+    assert lock.try_acquire()
+    with subprocess.Popen(
+        user.command("get", KEY), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=user.environment
+    ) as running:
+        try:
+            assert running.stderr is not None
+            assert "Another" in running.stderr.readline()
+            (job,) = jobs.read()
+            if what == "pause":
+                jobs.set_paused(job, True)
+            else:
+                jobs.remove(job)
+            lock.release()
+            out, told = running.communicate(timeout=60)
+        finally:
+            running.kill()
+            lock.release()
+    assert (running.returncode, out) == (130 if what == "pause" else 1, "")
+    assert ("Paused at " if what == "pause" else "has cancelled it.") in told.splitlines()[-1]
 
 
 def test_remove(user: User) -> None:

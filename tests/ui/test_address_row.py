@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QPushButton
+from PySide6.QtWidgets import QLabel, QPushButton
 from pytestqt.qtbot import QtBot
+from tests.library.test_shelf import estimate
 
+from inglenook.library.catalogue import GPT_OSS_20B
+from inglenook.library.shelf_events import Fit
 from inglenook.ui.widgets.address_row import AddressRow
 
 
@@ -54,3 +57,17 @@ def test_a_known_one_is_looked_up_at_once(row: AddressRow) -> None:
     shortcut = next(b for b in row.findChildren(QPushButton) if "safeguard" in b.text())
     QTest.keyClick(shortcut, Qt.Key.Key_Space)
     assert asked == ["openai/gpt-oss-safeguard-20b"]
+
+
+def test_a_known_one_has_figures_before_it_is_looked_up_and_says_that_they_are_about(row: AddressRow) -> None:
+    def said() -> str:
+        return "\n".join(label.text() for label in row.findChildren(QLabel) if label.isVisible())
+
+    assert "About 14 GB to fetch, about 12 GB when it is converted · Apache-2.0" in said()
+    assert "Memory, about as for gpt-oss-20b. Looking at this computer" in said()
+    row.show_fits({GPT_OSS_20B.key: Fit(plan=estimate(GPT_OSS_20B))})
+    assert "Memory, about as for gpt-oss-20b. Fits: takes about" in said()
+    shortcut = next(b for b in row.findChildren(QPushButton) if "safeguard" in b.text())
+    assert shortcut.accessibleDescription() in said()
+    assert "12.1" not in said()
+    assert "13.8" not in said()

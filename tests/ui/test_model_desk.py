@@ -20,7 +20,7 @@ from inglenook.library.events import ModelState, ModelStatus
 from inglenook.library.files.found import Found
 from inglenook.library.remote.downloads import State
 from inglenook.library.remote.traffic import Request
-from inglenook.library.shelf_events import OWN, Arrived, Removed, ShelfFailed, TrafficRead
+from inglenook.library.shelf_events import OWN, Arrived, Fit, Removed, ShelfFailed, TrafficRead
 from inglenook.ui.dialogs.models import ModelsDialog
 from inglenook.ui.dialogs.network import NetworkDialog, amount
 from inglenook.ui.main_window import MainWindow
@@ -61,6 +61,24 @@ class TestFirstPage:
         assert "50.0 GB are free now, 37.9 GB afterwards." in said
         assert "Looking at this computer" in said
         assert card.get.text() == "Get gpt-oss-20b"
+
+    def test_how_long_it_takes_is_an_example_until_a_rate_is_measured(
+        self, window: MainWindow, card: GetModelCard, shelf: MemoryShelf
+    ) -> None:
+        example = "12.1 GB, once, from hub.test: about 16 minutes at 100 Mbit/s."
+        assert example in texts(card)
+        shelf.download(State.RUNNING, rate=0.0)
+        window.bridge.flush()
+        assert example in texts(card)
+        shelf.download(State.RUNNING, rate=24e6, seconds_left=375.0)
+        window.bridge.flush()
+        measured = "12.1 GB, once, from hub.test: about 8 minutes at 24 MB a second."
+        assert measured in texts(card)
+        assert measured in card.accessibleDescription()
+        shelf.download(State.PAUSED)
+        window.bridge.flush()
+        assert measured in texts(card)
+        assert "100 Mbit/s" not in texts(card)
 
     def test_one_key_begins_and_the_focus_goes_along(
         self, window: MainWindow, card: GetModelCard, shelf: MemoryShelf
@@ -185,6 +203,15 @@ class TestModels:
         assert "Looking at this computer" in row.about()
         assert "needed" in dialog.row(f"offer {GPT_OSS_120B.key}").about()  # 63 GB on a disk with 50
         assert QApplication.focusWidget() is row.button
+
+    def test_what_is_only_looked_up_has_about_figures_too(
+        self, window: MainWindow, dialog: ModelsDialog, shelf: MemoryShelf
+    ) -> None:
+        assert "about 12 GB" in texts(dialog.address)
+        refusal = Fit(refusal=ErrorInfo("There is not enough memory."))
+        shelf.change(offers=tuple(replace(o, fit=refusal) if o.entry.key == KEY else o for o in shelf.now.offers))
+        window.bridge.flush()
+        assert "about as for gpt-oss-20b. There is not enough memory." in texts(dialog.address)
 
     def test_get_pause_and_cancel_from_here(self, window: MainWindow, dialog: ModelsDialog, shelf: MemoryShelf) -> None:
         row = dialog.row(f"offer {KEY}")

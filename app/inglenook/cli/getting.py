@@ -64,15 +64,18 @@ def get(services: Services, name: str) -> int:
         shelf.get(key, load=False)
         line = _Line()
         try:
-            arrived = _follow(events, key, line)
+            end = _follow(events, key, line)
         except KeyboardInterrupt:
             line.clear()
             return _pause(shelf, events, key)
         finally:
             line.clear()
-    if arrived.used:
-        print(one_line(tr(N_("{title} is used from now on."), title=arrived.title)), file=sys.stderr)
-    path = shelf.status().offer(key).path or arrived.path
+    if isinstance(end, DownloadStatus):
+        _say_paused(end, key)
+        return INTERRUPTED
+    if end.used:
+        print(one_line(tr(N_("{title} is used from now on."), title=end.title)), file=sys.stderr)
+    path = shelf.status().offer(key).path or end.path
     if entry.format is Format.SAFETENSORS:
         text = tr(N_("A checkpoint. Make a GGUF file of it: inglenook-convert {folder} -o FILE"), folder=path)
         print(one_line(text), file=sys.stderr)
@@ -96,15 +99,25 @@ def _found(services: Services, address: str) -> str:
     return keys[0]
 
 
-def _follow(events: Events, key: str, line: _Line) -> Arrived:
-    """Shows how it goes until it is here."""
+def _follow(events: Events, key: str, line: _Line) -> Arrived | DownloadStatus:
+    """Shows how it goes until it is here, or another program has paused it. `UserError` if that has cancelled it."""
+    runs = False
     for event in events:
         if isinstance(event, Arrived):
             return event
-        if not isinstance(event, ShelfStatus) or (status := event.offer(key).download) is None:
+        if not isinstance(event, ShelfStatus):
+            continue
+        status = event.offer(key).download
+        if status is None:
+            if runs:
+                raise UserError(N_("Another window or program of Inglenook has cancelled it."))
             continue
         if status.state is State.FAILED and status.reason is not None:
             raise UserError.of(status.reason)
+        if runs and status.state is State.PAUSED:
+            return status
+        # It may have been paused, until it is asked for here; when it has come, it is gone for a moment.
+        runs = (runs or status.state is not State.PAUSED) and status.state is not State.FINISHED
         line.show(status)
     raise AssertionError("events have no end")
 
@@ -122,10 +135,14 @@ def _pause(shelf: Shelf, events: Events, key: str) -> int:
         if isinstance(event, ShelfStatus):
             download = event.offer(key).download
             if download is not None and download.state is State.PAUSED:
-                text = N_("Paused at {amount}. Go on: inglenook models get {name}")
-                print(tr(text, amount=_amount(download), name=key), file=sys.stderr)
+                _say_paused(download, key)
                 break
     return INTERRUPTED
+
+
+def _say_paused(download: DownloadStatus, key: str) -> None:
+    text = N_("Paused at {amount}. Go on: inglenook models get {name}")
+    print(tr(text, amount=_amount(download), name=key), file=sys.stderr)
 
 
 class _Line:

@@ -21,7 +21,7 @@ from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
 from inglenook.core.inference import DEMO
 from inglenook.core.settings import MODEL_FILE
-from inglenook.library.catalogue import Entry
+from inglenook.library.catalogue import BY_ADDRESS, Entry
 from inglenook.library.files.found import Found
 from inglenook.library.files.usage import disk_use
 from inglenook.library.shelf_events import OWN, Offer, Removed, ShelfStatus
@@ -111,7 +111,15 @@ def _catalogue(shelf: Shelf, *, as_json: bool) -> int:
             line.clear()
     offers = shelf.status().offers
     if as_json:
-        report = {"models": [_offer_as_json(offer) for offer in offers], "source": shelf.status().source}
+        known = [
+            {"repository": one.repository, "about_bytes": round(one.published_like.size, -9), "licence": one.licence}
+            for one in BY_ADDRESS
+        ]
+        report = {
+            "models": [_offer_as_json(offer) for offer in offers],
+            "by_address": known,
+            "source": shelf.status().source,
+        }
         write(sys.stdout, json.dumps(report, indent=2) + "\n")
         return 0
     width = max(len(offer.entry.key) for offer in offers)
@@ -122,6 +130,11 @@ def _catalogue(shelf: Shelf, *, as_json: bool) -> int:
         lines.append(f"{entry.key:{width}}  {gigabytes(entry.size):>9}  {entry.licence:12}  {here}".rstrip())
         note = tr(entry.note) + (" " + tr(N_("Recommended.")) if entry.recommended else "")
         lines += [f"{'':{width}}  {note}", f"{'':{width}}  {_fit(offer)}"]
+    for one in BY_ADDRESS:
+        about = tr(N_("about {size} GB"), size=round(one.published_like.size / 1e9))
+        lines.append(f"{one.repository}  {about}  {one.licence}")
+        again = tr(N_("Memory about as for {title}, when it is converted."), title=tr(one.like.title))
+        lines.append(f"{'':{width}}  {tr(one.note)} {again}")
     write(sys.stdout, harmless("\n".join(lines)) + "\n")
     return 0
 

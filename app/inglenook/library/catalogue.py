@@ -1,7 +1,8 @@
 """The models that the program offers, pinned: which file of which revision, how long, with which hash.
 
-Sizes and hashes are those of the published files (facts/gguf-conversion.md, section 2). A name alone is not enough: the
-repositories hold several files of nearly the same name, and a branch moves.
+Sizes and hashes are those of the published files (facts/gguf-conversion.md, section 2; of the 120b checkpoint, those on
+which two programs that pin it agree, and its tensors have just that size). A name alone is not enough: the repositories
+hold several files of nearly the same name, and a branch moves.
 """
 
 from __future__ import annotations
@@ -152,6 +153,14 @@ GPT_OSS_120B_SPLIT = Entry(
     layers=36,
     experts=128,
 )
+_TOKENIZER = (
+    CatalogueFile("generation_config.json", 177),
+    CatalogueFile("special_tokens_map.json", 98),
+    CatalogueFile("tokenizer_config.json", 4_200),
+    CatalogueFile("chat_template.jinja", 16_738, "a4c9919cbbd4acdd51ccffe22da049264b1b73e59055fa58811a99efbd7c8146"),
+    CatalogueFile("tokenizer.json", 27_868_174, "0614fe83cadab421296e664e1f48f4261fa8fef6e03e63bb75c20f38e37d07d3"),
+)
+"""What both checkpoints have in common."""
 GPT_OSS_20B_ORIGINAL = Entry(
     "gpt-oss-20b-original",
     N_("gpt-oss-20b, as OpenAI published it"),
@@ -163,14 +172,8 @@ GPT_OSS_20B_ORIGINAL = Entry(
     (
         # Small ones first: what is wrong with a repository shows before gigabytes have come.
         CatalogueFile("config.json", 1_806),
-        CatalogueFile("generation_config.json", 177),
-        CatalogueFile("special_tokens_map.json", 98),
-        CatalogueFile("tokenizer_config.json", 4_200),
         CatalogueFile("model.safetensors.index.json", 36_355),
-        CatalogueFile(
-            "chat_template.jinja", 16_738, "a4c9919cbbd4acdd51ccffe22da049264b1b73e59055fa58811a99efbd7c8146"
-        ),
-        CatalogueFile("tokenizer.json", 27_868_174, "0614fe83cadab421296e664e1f48f4261fa8fef6e03e63bb75c20f38e37d07d3"),
+        *_TOKENIZER,
         CatalogueFile(
             "model-00000-of-00002.safetensors",
             4_792_272_488,
@@ -188,6 +191,43 @@ GPT_OSS_20B_ORIGINAL = Entry(
         ),
     ),
 )
+_SHARDS_120B = (
+    (4_625_017_896, "695218884684c611fe08a74751ee443f971e9bd9bc062edba822da3fe45969b7"),
+    (4_115_586_736, "a881aa5f561b26a22b14a8262aa61849ace349ffd73d74769e030ac90a1fcf8a"),
+    (4_625_017_888, "022478dd04398c5bdb545a5be0a6437ecc2eb53d1dbd29edafcfff4b3ddf0a41"),
+    (4_115_586_752, "47aee9e7b9d5bedb215042c01ccededd9bd9c30b0dddea862dc2506b9d6c74de"),
+    (4_625_017_896, "f6c2752acda607b1d5ca52df9e75c1b9b2761e6875ff10c9bd6ddac473c0262e"),
+    (4_115_586_696, "0c8dd401544c31cb93b8459eee7da20ea2a07626a59455d7d92b85257df9b46c"),
+    (4_625_017_856, "28d839f2e027985a8b14e45f2323798862eddb7770ee9800ea6b7c803abee489"),
+    (4_060_267_176, "c8958c5f183c04f6ea959cfd90562b5128124154b2bbf979b8a22b9405b30ed8"),
+    (4_625_017_896, "bf1f2a88868ffc37d520dcf77d26f0e823710b5e682d473ff10f6974fa3b7517"),
+    (4_170_906_304, "f72d34a4004241b45c332b61f8ffa124e9a913bc1ab442b66e717d3e94e741ce"),
+    (4_625_017_896, "f48c867c2cb0a44bfc2f8768cb98e4aec9a350946fceacfebdcad5d32ad4a471"),
+    (4_115_586_752, "a06851b2cfd35f48722f823bc1ab8f7bcb4a878a5b8e975f4d3544f230454eeb"),
+    (4_064_660_808, "3af33667c307e20ae2a7648ea52653de46dd0171601ec5c696e47a2f5d5bf1e4"),
+    (4_625_017_896, "bcbcb74b043e071d1e05471d500d74dcf661175e00878ed302ccdf1801a75aef"),
+    (4_115_586_736, "54b1be1609696c307cc5ca117b1fa54feaddebffa04e9c2db117652a01964230"),
+)
+GPT_OSS_120B_ORIGINAL = Entry(
+    "gpt-oss-120b-original",
+    N_("gpt-oss-120b, as OpenAI published it"),
+    N_("A checkpoint to convert on this computer."),
+    "openai/gpt-oss-120b",
+    "b5c939de8f754692c1647ca79fbf85e8c1e70f8a",
+    APACHE_2,
+    Format.SAFETENSORS,
+    (
+        CatalogueFile("config.json", 2_089),
+        CatalogueFile("model.safetensors.index.json", 54_511),
+        *_TOKENIZER,
+        *(
+            CatalogueFile(f"model-{number:05}-of-00014.safetensors", size, digest)
+            for number, (size, digest) in enumerate(_SHARDS_120B)
+        ),
+    ),
+    layers=36,
+    experts=128,
+)
 
 ENTRIES = (
     GPT_OSS_20B,
@@ -196,11 +236,36 @@ ENTRIES = (
     GPT_OSS_20B_Q4_K_M,
     GPT_OSS_20B_EARLIER,
     GPT_OSS_20B_ORIGINAL,
+    GPT_OSS_120B_ORIGINAL,
 )
 
 
-BY_ADDRESS = (("gpt-oss-safeguard-20b", "openai/gpt-oss-safeguard-20b"),)
-"""Names and repositories of models of which we know no revision and hashes to pin: they are looked up."""
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A model of which we know no revision and hashes to pin: it is looked up at its `repository`.
+
+    It has the architecture of `like`, as which it runs, and of `published_like`, as which it is fetched: their figures
+    are about its own.
+    """
+
+    title: str
+    note: str
+    repository: str
+    licence: str
+    like: Entry
+    published_like: Entry
+
+
+BY_ADDRESS = (
+    Known(
+        "gpt-oss-safeguard-20b",
+        N_("Judges texts by rules that you give it."),
+        "openai/gpt-oss-safeguard-20b",
+        APACHE_2,
+        like=GPT_OSS_20B,
+        published_like=GPT_OSS_20B_ORIGINAL,
+    ),
+)
 
 
 def entry(key: str) -> Entry:

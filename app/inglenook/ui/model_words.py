@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
+from inglenook.library.catalogue import Known
 from inglenook.library.progress import Step, speed
 from inglenook.library.remote.downloads import DownloadStatus, State
 from inglenook.library.shelf_events import Fit, Offer
 
 STILL = (State.PAUSED, State.FAILED)
+_EXAMPLE = 100_000_000 / 8  # bytes a second, of an ordinary connection
 
 
 def duration(seconds: float) -> str:
@@ -44,6 +46,28 @@ def progress(status: DownloadStatus) -> str:
     if status.seconds_left is not None:
         words.append(tr(N_("{time} left"), time=duration(status.seconds_left)))
     return " · ".join(words)
+
+
+def download(size: int, host: str, rate: float = 0.0) -> str:
+    """What fetching `size` bytes means; with how long it takes at `rate` bytes a second, 0 where none was measured."""
+    return tr(
+        N_("{size}, once, from {host}: {time} at {speed}."),
+        size=gigabytes(size),
+        host=host,
+        time=duration(size / (rate or _EXAMPLE)),
+        speed=speed(rate) if rate else tr(N_("100 Mbit/s")),
+    )
+
+
+def known(one: Known, found: Fit) -> str:
+    """What is known of a model before it is looked up: figures of one that is built alike, which `found` fits."""
+    figures = tr(
+        N_("About {fetched} GB to fetch, about {made} GB when it is converted"),
+        fetched=round(one.published_like.size / 1e9),
+        made=round(one.like.size / 1e9),
+    )
+    memory = tr(N_("Memory, about as for {title}. {fit}"), title=tr(one.like.title), fit=fit(found))
+    return f"{figures} · {one.licence} · {tr(one.note)}\n{memory}"
 
 
 def fit(found: Fit) -> str:

@@ -150,6 +150,7 @@ class ModelsDialog(QDialog):
             self._placed(self._offers, offers[0][0], 0).take_focus()
         self._looking.setVisible(status.looking)
         self.address.show_finding(status.finding)
+        self.address.show_fits({offer.entry.key: offer.fit for offer in status.offers})
         self.conversion.show_conversion(status.conversion)
         self.transfer.show_transfer(status.transfer)
         self.bin.show_bin(status.usage.bin)

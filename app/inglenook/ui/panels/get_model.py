@@ -7,7 +7,6 @@ from pathlib import Path
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QApplication, QFrame, QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from inglenook.core.fitting import gigabytes
 from inglenook.core.i18n import N_, tr
 from inglenook.library.shelf_events import OWN, ShelfStatus
 from inglenook.ui import model_words
@@ -30,6 +29,7 @@ class GetModelCard(QFrame):
         super().__init__(parent)
         self._key = ""
         self._path = Path()  # of a model that is here already
+        self._rate = 0.0  # bytes a second, as soon as that is measured
         self.setObjectName("card")
         self._title = QLabel()
         self._title.setProperty("role", "title")
@@ -85,8 +85,9 @@ class GetModelCard(QFrame):
             if running
             else tr(N_("Get {title}: one download, then everything works without a network"), title=title)
         )
-        once = N_("{size}, once, from {host}. How long it takes shows as soon as it runs.")
-        self._facts[_FACTS[0]].setText(tr(once, size=gigabytes(offer.entry.size), host=status.source))
+        if offer.download is not None and offer.download.rate:
+            self._rate = offer.download.rate
+        self._facts[_FACTS[0]].setText(model_words.download(offer.entry.size, status.source, self._rate))
         self._facts[_FACTS[1]].setText(model_words.disk(offer, status.free))
         self._facts[_FACTS[2]].setText(model_words.fit(offer.fit))
         self._facts[_FACTS[3]].setText(model_words.device(offer.fit, offer.entry.layers) or "–")

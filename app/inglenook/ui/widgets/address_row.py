@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from inglenook.core.i18n import N_, tr
-from inglenook.library.catalogue import BY_ADDRESS
+from inglenook.library.catalogue import BY_ADDRESS, Known
+from inglenook.library.shelf_events import Fit
+from inglenook.ui import model_words
 from inglenook.ui.theme import SPACE
 
 
@@ -41,15 +44,10 @@ class AddressRow(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(SPACE.xs)
         column.addLayout(row)
-        for title, repository in BY_ADDRESS:
-            shortcut = QPushButton(tr(N_("Look up {title}"), title=title))
-            shortcut.setAccessibleName(shortcut.text())
-            shortcut.setProperty("role", "flat")
-            shortcut.setAutoDefault(False)
-            shortcut.clicked.connect(partial(self._find_known, repository))
-            column.addWidget(shortcut, alignment=Qt.AlignmentFlag.AlignLeft)
+        self._known = [(known, *self._shortcut(known, column)) for known in BY_ADDRESS]
         column.addWidget(self.words)
         self._finding = False
+        self.show_fits({})
 
     def show_finding(self, address: str) -> None:
         """`address` is being asked; "" when that is over."""
@@ -60,6 +58,28 @@ class AddressRow(QWidget):
         self.words.setVisible(self._finding)
         if was and not self._finding and had_focus:
             self.field.setFocus()
+
+    def show_fits(self, fits: Mapping[str, Fit]) -> None:
+        """What a known model would take of this computer, by the `fits` of the catalogue's entries, by their keys."""
+        for known, shortcut, about in self._known:
+            about.setText(model_words.known(known, fits.get(known.like.key, Fit())))
+            shortcut.setAccessibleDescription(about.text())
+
+    def _shortcut(self, known: Known, column: QVBoxLayout) -> tuple[QPushButton, QLabel]:
+        """A button that looks up a known model, and what is known of it before."""
+        shortcut = QPushButton(tr(N_("Look up {title}"), title=known.title))
+        shortcut.setAccessibleName(shortcut.text())
+        shortcut.setProperty("role", "flat")
+        shortcut.setAutoDefault(False)
+        shortcut.clicked.connect(partial(self._find_known, known.repository))
+        about = QLabel()
+        about.setProperty("role", "small")
+        about.setWordWrap(True)
+        about.setIndent(SPACE.m)
+        about.setTextFormat(Qt.TextFormat.PlainText)
+        column.addWidget(shortcut, alignment=Qt.AlignmentFlag.AlignLeft)
+        column.addWidget(about)
+        return shortcut, about
 
     def _typed(self, text: str) -> None:
         self.button.setEnabled(bool(text.strip()) and not self._finding)
