@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,15 @@ def test_a_request_does_not_wait_for_it(client: EngineClient, random_spec: Model
     assert finished(rest).reason is StopReason.CANCELLED
     done = max(e.done for e in rest if isinstance(e, Prefill))
     assert done < client.count(random_spec, long)
+
+
+def test_what_is_broken_off_loses_little(client: EngineClient, random_spec: ModelSpec) -> None:
+    """It is evaluated in smaller pieces than what somebody waits for."""
+    ask(client, random_spec, FIRST, 1)
+    done = [
+        e.done for e in client.prefill(random_spec, HISTORY + message("user", "word " * 700)) if isinstance(e, Prefill)
+    ]
+    assert max(after - before for before, after in pairwise(done)) <= 64
 
 
 def test_it_never_loads_a_model(client: EngineClient, random_spec: ModelSpec):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from inglenook.core.errors import ErrorInfo, UserError
@@ -18,6 +18,9 @@ from inglenook.core.events import Finished, Prefill, StopReason, Tokens
 from inglenook.core.inference import GenerateRequest, InferenceService, ModelInfo, ModelSpec
 from inglenook.core.prompt import Ids
 from inglenook.engine.supervise import CLOSED
+
+PAIRS = 10  # of `raw` and `path`, by turns
+PREFILL, DECODE = 512, 128  # tokens
 
 
 class Benchable(InferenceService, Protocol):
@@ -29,11 +32,19 @@ class Benchable(InferenceService, Protocol):
 
 
 def run(
-    service: Benchable, model: ModelSpec, *, prefill: int = 512, decode: int = 128, repetitions: int = 5
+    service: Benchable,
+    model: ModelSpec,
+    *,
+    prefill: int = PREFILL,
+    decode: int = DECODE,
+    repetitions: int = PAIRS,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Medians of interleaved repetitions, as the JSON object of `inglenook bench`. Raises `UserError`.
+    """Medians of interleaved pairs of `raw` and `path`, as the JSON object of `inglenook bench`. Raises `UserError`.
 
-    `ratio` is the median of the pairs' ratios; `spread` has each figure's smallest and greatest value.
+    `ratio` is the median of the pairs' ratios. `quartiles` has for each figure what a quarter of its values is below
+    and above; `spread` its smallest and greatest value. `progress` hears how many pairs are done before each, -1 before
+    the one that warms up.
     """
     info = service.model_info(model)
     prefill = min(prefill, info.n_ctx - 1)
@@ -41,6 +52,7 @@ def run(
     raw: dict[str, list[float]] = {"prefill": [], "decode": []}
     path: dict[str, list[float]] = {"prefill": [], "decode": []}
     for repetition in range(-1, repetitions):  # the first warms up
+        progress(repetition)
         measured = (
             service.bench_raw(model, prefill, 0),
             _path_prefill(service, info, prefill),
@@ -54,15 +66,10 @@ def run(
                 figures.append(speed)
     ratios = {kind: [p / r for p, r in zip(path[kind], raw[kind], strict=True)] for kind in raw}
     return {
-        "raw": {f"{kind}_tps": _median(values) for kind, values in raw.items()},
-        "path": {f"{kind}_tps": _median(values) for kind, values in path.items()},
-        "ratio": {kind: _median(values) for kind, values in ratios.items()},
-        "spread": {
-            "raw": {f"{kind}_tps": _spread(values) for kind, values in raw.items()},
-            "path": {f"{kind}_tps": _spread(values) for kind, values in path.items()},
-            "ratio": {kind: _spread(values) for kind, values in ratios.items()},
-        },
-        "repetitions": repetitions,
+        **_each(_median, raw, path, ratios),
+        "quartiles": _each(_quartiles, raw, path, ratios),
+        "spread": _each(_spread, raw, path, ratios),
+        "pairs": repetitions,
         "prefill_tokens": prefill,
         "decode_tokens": decode,
         "model": info.name,
@@ -105,8 +112,27 @@ def _check(event: object) -> None:
         raise UserError.of(event.error or ErrorInfo(CLOSED))
 
 
+def _each(
+    summary: Callable[[Sequence[float]], Any],
+    raw: dict[str, list[float]],
+    path: dict[str, list[float]],
+    ratios: dict[str, list[float]],
+) -> dict[str, dict[str, Any]]:
+    return {
+        "raw": {f"{kind}_tps": summary(values) for kind, values in raw.items()},
+        "path": {f"{kind}_tps": summary(values) for kind, values in path.items()},
+        "ratio": {kind: summary(values) for kind, values in ratios.items()},
+    }
+
+
 def _median(values: Sequence[float]) -> float:
     return round(statistics.median(values), 4)
+
+
+def _quartiles(values: Sequence[float]) -> list[float]:
+    """The lower and the upper one; of a single value, that."""
+    lower, _, upper = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [*values] * 3
+    return [round(lower, 4), round(upper, 4)]
 
 
 def _spread(values: Sequence[float]) -> list[float]:

@@ -102,9 +102,8 @@ class PrefixCache:
             other = self._kept.take(other)
             self._keep_from(prompt, 0)
             self._bring(other)
-        else:
-            self._keep_from(prompt, here)
         length, best = self._reusable(prompt)
+        self._keep_from(prompt, length)
         if length == 0 or (best is not None and not self._context.restore_window(best.state)):
             self.clear()
             return 0
