@@ -77,7 +77,7 @@ def _verb(arguments: argparse.Namespace, services: Services) -> int:
     if arguments.verb == "bench":
         from inglenook.cli import bench
 
-        return bench.run(services)
+        return bench.run(services, arguments)
     if arguments.verb == "models":
         from inglenook.cli import models
 
@@ -137,6 +137,14 @@ def parser() -> argparse.ArgumentParser:
 
     bench = verbs.add_parser("bench", help=tr(N_("measure the speed of a model file; prints JSON")))
     bench.add_argument("model", type=Path, metavar="FILE", help=tr(N_("a GGUF file")))
+    pairs_help = tr(
+        N_("measure so often, the C calls alone and the whole way by turns (default: {default})"), default=10
+    )
+    bench.add_argument("--pairs", type=_count, default=10, metavar="N", help=pairs_help)
+    tokens_help = N_("tokens that are read each time (default: {default})")
+    bench.add_argument("--prefill", type=_count, default=512, metavar="N", help=tr(tokens_help, default=512))
+    tokens_help = N_("tokens that are written each time (default: {default})")
+    bench.add_argument("--decode", type=_count, default=128, metavar="N", help=tr(tokens_help, default=128))
 
     doctor = verbs.add_parser("doctor", help=tr(N_("versions, devices, memory and folders, for a report")))
     doctor.add_argument(
