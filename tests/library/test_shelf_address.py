@@ -11,7 +11,7 @@ from tests.library.test_shelf import SLOW, Program
 
 from inglenook.core.settings import ALLOW_NETWORK
 from inglenook.library.added import Added
-from inglenook.library.catalogue import APACHE_2, GPT_OSS_20B, CatalogueFile, Entry, Format
+from inglenook.library.catalogue import GPT_OSS_20B, CatalogueFile, Entry
 from inglenook.library.remote.downloads import State
 from inglenook.library.shelf_events import Arrived, Offer, Offered, ShelfFailed, ShelfStatus
 
@@ -166,13 +166,3 @@ def test_what_has_begun_goes_on_when_the_repository_has_moved_on(
     assert now.entry.revision == COMMIT
     assert now.download is not None
     program.shelf.close()
-
-
-@pytest.mark.parametrize("text", ["", "[]", '{"models": [{}]}', '{"models": [{"key": 1, "files": []}]}', "\x00"])
-def test_a_damaged_list_counts_as_none(tmp_path: Path, text: str) -> None:
-    (tmp_path / ".added.json").write_text(text)
-    added = Added(tmp_path)
-    assert added.read() == []
-    made = Entry("a/b", "b", "", "a/b", COMMIT, APACHE_2, Format.GGUF, (CatalogueFile("x.gguf", 3),))
-    added.add(made)
-    assert added.read() == [made]

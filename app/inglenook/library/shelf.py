@@ -1,15 +1,12 @@
 """Models on offer and models that are here, for people: get, pause, use, delete; and what the network was used for.
 
-All methods only queue: one worker thread does what takes time, downloads have threads of their own, and the listeners
-hear of every change as a value.
+All methods only queue: one worker thread does what takes time, downloads and questions to the Hub have threads of
+their own, and the listeners hear of every change as a value.
 """
 
 from __future__ import annotations
 
-import logging
-import queue
 import shutil
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,12 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from inglenook.core.errors import ErrorInfo, UserError
+from inglenook.core.errors import UserError
 from inglenook.core.i18n import N_, tr
 from inglenook.core.inference import DEMO
 from inglenook.core.memory import Plan
 from inglenook.core.settings import ALLOW_NETWORK, HUB_ADDRESS, MODEL_FILE, Setting, Settings
-from inglenook.library.added import Added
 from inglenook.library.catalogue import ENTRIES, Entry, Format
 from inglenook.library.files.bin import Bin, Deleted
 from inglenook.library.files.found import HUGGING_FACE, Found, Place
@@ -32,30 +28,24 @@ from inglenook.library.files.transfers import Stage as TransferStage
 from inglenook.library.files.transfers import Transfers, TransferStatus, What
 from inglenook.library.files.usage import usage_of
 from inglenook.library.making.conversions import Conversions, ConversionStatus, Stage
-from inglenook.library.remote.address import parse
-from inglenook.library.remote.downloads import Downloads, DownloadStatus, State
+from inglenook.library.remote.downloads import Downloads, DownloadStatus
 from inglenook.library.remote.hub import HUB
-from inglenook.library.remote.jobs import Job
-from inglenook.library.remote.repository import check_remote, models_at
 from inglenook.library.remote.traffic import Traffic
 from inglenook.library.service import ModelService
+from inglenook.library.shelf_board import Board
 from inglenook.library.shelf_events import (
     OWN,
     Arrived,
     Emptied,
     Fit,
-    Offer,
-    Offered,
     Removed,
     Restored,
     ShelfEvent,
-    ShelfFailed,
     ShelfStatus,
     TrafficRead,
     Transferred,
 )
-
-log = logging.getLogger(__name__)
+from inglenook.library.shelf_offers import Offers, id_of
 
 
 class Shelf:
@@ -84,28 +74,18 @@ class Shelf:
         self._estimate = estimate
         self._places = places
         self._bin = Bin(folder)
+        self._board = Board(
+            ShelfStatus(chosen=settings.get(MODEL_FILE), folder=folder, source=self._source()), self._end
+        )
+        self._offers = Offers(
+            self._board, downloads, settings, folder, entries, self._look_at_disk, self._estimate_one, self._on_arrived
+        )
         self._moved = moved or Moved(folder)
         self._forgotten: Kept | None = None  # a moved model that is listed no more
-        self._transfers = Transfers(folder, self._moved, lambda: tuple(self._ids.values()), self._on_transfer)
+        self._transfers = Transfers(folder, self._moved, self._offers.entries, self._on_transfer)
         self._conversions = Conversions(folder, self._hubs, self._on_conversion)
-        self._lock = threading.RLock()
-        self._listeners: list[Callable[[ShelfEvent], None]] = []
-        self._added = Added(folder)
-        self._unchecked: set[str] = set()  # keys of what an address has: their headers were not looked at yet
-        entries = (*self._added.read(), *entries)
-        self._ids = {Job("", entry.remote()).id: entry for entry in entries}
-        self._status = ShelfStatus(
-            tuple(Offer(entry) for entry in entries),
-            chosen=settings.get(MODEL_FILE),
-            folder=folder,
-            source=self._source(),
-        )
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
         self._remembered: frozenset[str] = frozenset()
         self._load = True  # the model that is chosen since it is the first
-        self._closing = False  # what is queued is dropped
-        self._unsubscribe = downloads.subscribe(self._on_download)
         settings.subscribe(self._on_setting)
         settings.subscribe_elsewhere(self._on_setting)
 
@@ -115,19 +95,19 @@ class Shelf:
         """Goes on with downloads that are not paused; for who has only the demo, finds out what a first page says."""
         self._do(self._tidy)
         self._do(self._transfers.recover)
-        self._do(self._downloads.start)
+        self._do(self._offers.start_downloads)
         self._do(self._look_at_disk)
-        self._do(self._forget_added)
+        self._do(self._offers.forget_added)
         if not self._settings.get(MODEL_FILE):
             self._do(self._look_around)
-            self._do(lambda: self._estimate_one(self._status.recommended.entry))
+            self._do(lambda: self._estimate_one(self._board.status.recommended.entry))
 
     def refresh(self) -> None:
         """Looks at the disk, at other programs' folders and at this machine's memory."""
-        self._update(looking=True)
+        self._board.update(looking=True)
         self._settings.look()
         self._do(self._look_at_disk)
-        for offer in self._status.offers:
+        for offer in self._board.status.offers:
             self._do(lambda entry=offer.entry: self._estimate_one(entry))  # type: ignore[misc]  # bound at once
         self._do(self._look_around)
 
@@ -135,7 +115,7 @@ class Shelf:
         """Looks at the disk and at other programs' folders, on this thread: for who has no window. OSError."""
         self._look_at_disk()
         self._look_around()
-        return self._status
+        return self._board.status
 
     def remember(self, names: frozenset[str]) -> None:
         """The models of all conversations (`ModelSource`), to be listed too, also where their drive is away."""
@@ -148,22 +128,23 @@ class Shelf:
 
         The first one to arrive is chosen; without `load` it is not loaded then.
         """
-        entry = self._status.offer(key).entry
         self._load = load
-        self._do(lambda: self._get(entry))
+        self._offers.get(key)
 
     def find(self, text: str) -> None:
-        """Asks the Hub for the models at an address (see `address.parse`); `Offered` or `ShelfFailed` follows."""
-        self._update(finding=text)
-        self._do(lambda: self._find(text))
+        """Asks the Hub for the models at an address (see `address.parse`); `Offered` or `ShelfFailed` follows.
+
+        One that is asked for while the Hub is silent about another takes its place.
+        """
+        self._offers.find(text)
 
     def pause(self, key: str) -> None:
         """Stops its download; what has arrived stays."""
-        self._with_download(key, self._downloads.pause)
+        self._offers.pause(key)
 
     def cancel(self, key: str) -> None:
         """Stops its download and removes what has arrived."""
-        self._with_download(key, self._downloads.cancel)
+        self._offers.cancel(key)
 
     def delete(self, model: Found, *, keep: bool = False) -> None:
         """Deletes a model of our own; `Removed` follows. With `keep` it can be brought back for a day."""
@@ -181,7 +162,7 @@ class Shelf:
         """Copies the model in a file or folder into our own folder; see `ShelfStatus.transfer`. `load` as in `get`."""
         self._load = load
         self._do(self._transfers.recover)
-        title = next((one.title for one in self._status.here if one.path == source), "")
+        title = next((one.title for one in self._board.status.here if one.path == source), "")
         self._do(lambda: self._transfers.start_import(source, title))
 
     def move(self, model: Found, folder: Path, *, load: bool = True) -> None:
@@ -204,113 +185,31 @@ class Shelf:
 
     def read_traffic(self) -> None:
         """A `TrafficRead` follows."""
-        self._do(lambda: self._tell(TrafficRead(tuple(self._traffic.requests()))))
+        self._do(lambda: self._board.tell(TrafficRead(tuple(self._traffic.requests()))))
 
     def status(self) -> ShelfStatus:
         """As it is now."""
-        return self._status
+        return self._board.status
 
     def subscribe(self, listener: Callable[[ShelfEvent], None]) -> Callable[[], None]:
         """Calls `listener` at each change, on a worker thread; returns the function that ends it."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+        return self._board.subscribe(listener)
 
     def close(self) -> None:
         """Stops all; downloads go on at the next start."""
-        self._unsubscribe()
-        self._downloads.close()
+        self._offers.close()
         self._conversions.close()
         self._transfers.close()
-        self._closing = True
-        if self._thread is not None:
-            self._jobs.put(None)
-            self._thread.join(10)
+        self._board.close()
 
     # -- the worker --
 
     def _do(self, job: Callable[[], None]) -> None:
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="shelf", daemon=True)
-                self._thread.start()
-        self._jobs.put(job)
+        self._board.do(job)
 
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None and not self._closing:
-            try:
-                job()
-            except UserError as error:
-                self._tell(ShelfFailed(error.info))
-            except OSError as error:
-                words = (("folder", str(self._folder)), ("reason", error.strerror or str(error)))
-                text = N_("The folder {folder} cannot be used: {reason}. Check its disk and permissions.")
-                self._tell(ShelfFailed(ErrorInfo(text, words)))
-            except Exception:  # the thread lives on; the log has it
-                log.exception("the shelf failed")
-                self._tell(ShelfFailed(ErrorInfo(N_("That did not work by a fault of Inglenook. Its log says more."))))
+    def _end(self) -> None:
         with suppress(OSError):  # the next start does it
             self._bin.let_go()
-
-    def _with_download(self, key: str, act: Callable[[str], None]) -> None:
-        entry = self._status.offer(key).entry
-        self._do(lambda: act(Job("", entry.remote()).id))
-
-    def _find(self, text: str) -> None:
-        try:
-            found = models_at(self._downloads.hub(), parse(text, self._settings.get(HUB_ADDRESS)))
-        finally:
-            self._update(finding="")
-        keys = []
-        coming = {o.entry.key for o in self._status.offers if o.download is not None}
-        for entry in found:
-            if entry.key in coming:  # of another commit, perhaps: what has begun goes on
-                keys.append(entry.key)
-                continue
-            known = self._ids.setdefault(Job("", entry.remote()).id, entry)
-            keys.append(known.key)
-            if known is entry:
-                self._unchecked.add(entry.key)
-                self._offer(entry)
-        self._look_at_disk()
-        for key in keys:
-            self._estimate_one(self._status.offer(key).entry)
-        self._tell(Offered(tuple(keys)))
-
-    def _offer(self, entry: Entry) -> None:
-        """Among those to get, in place of another one of its key."""
-        with self._lock:
-            others = (offer for offer in self._status.offers if offer.entry.key != entry.key)
-            self._update(offers=(Offer(entry), *others))
-
-    def _checked(self, entry: Entry) -> Entry:
-        """One that an address has, when its header is that of a gpt-oss; kept, so that a download goes on by name."""
-        self._update(finding=entry.key)
-        try:
-            checked = check_remote(self._downloads.hub(), entry)
-        finally:
-            self._update(finding="")
-        self._added.add(checked)
-        self._unchecked.discard(entry.key)
-        self._ids[Job("", entry.remote()).id] = checked
-        self._change_offer(entry.key, entry=checked)
-        self._estimate_one(checked)
-        return checked
-
-    def _forget_added(self) -> None:
-        """Those that are neither here nor on their way."""
-        coming = {status.id for status in self._downloads.statuses()}
-        here = {offer.entry.key for offer in self._status.offers if offer.path is not None}
-        self._added.keep(lambda entry: entry.key in here or Job("", entry.remote()).id in coming)
-
-    def _get(self, entry: Entry) -> None:
-        if entry.key in self._unchecked:
-            entry = self._checked(entry)
-        id_ = Job("", entry.remote()).id
-        known = next((s for s in self._downloads.statuses() if s.id == id_), None)
-        if known is not None and known.state in (State.PAUSED, State.FAILED):
-            self._downloads.resume(id_)
-        else:
-            self._downloads.add(tr(entry.title), entry.remote())
 
     def _delete(self, model: Found, keep: bool) -> None:
         if str(model.path) == self._moved.now(self._settings.get(MODEL_FILE)):
@@ -331,7 +230,7 @@ class Shelf:
             self._moved.drop(model.path)
         self._look_at_disk()
         self._look_around()
-        self._tell(Removed(model.title))
+        self._board.tell(Removed(model.title))
 
     def _undo_delete(self, id_: str) -> None:
         back, self._forgotten = (None, self._forgotten) if id_ else (self._forgotten, None)
@@ -343,7 +242,7 @@ class Shelf:
         self._moved.keep(back)
         self._look_at_disk()
         self._look_around()
-        self._tell(Restored(back.title, Path(back.files[0])))
+        self._board.tell(Restored(back.title, Path(back.files[0])))
 
     def _tidy(self) -> None:
         self._bin.tidy()
@@ -352,7 +251,7 @@ class Shelf:
         self._bin.empty()
         freed = self._bin.tidy(at_once=True)
         self._look_at_disk()
-        self._tell(Emptied(freed))
+        self._board.tell(Emptied(freed))
 
     def _move(self, model: Found, folder: Path) -> None:
         if model.owner not in (OWN, ""):
@@ -365,28 +264,31 @@ class Shelf:
     def _look_at_disk(self) -> None:
         folder = next(f for f in (self._folder, *self._folder.parents) if f.exists())
         usage = usage_of(self._folder, self._bin.contents())
-        paths = {entry.key: path_of(entry, self._folder, self._moved) for entry in self._ids.values()}
+        paths = {entry: path_of(entry, self._folder, self._moved) for entry in self._offers.entries()}
         free = shutil.disk_usage(folder).free
-        with self._lock:
-            offers = tuple(replace(o, path=paths[o.entry.key]) for o in self._status.offers)
-            self._update(free=free, offers=offers, usage=usage)
+
+        def change(status: ShelfStatus) -> dict[str, Any]:
+            offers = tuple(replace(offer, path=paths.get(offer.entry)) for offer in status.offers)
+            return {"free": free, "offers": offers, "usage": usage}
+
+        self._board.change(change)
 
     def _estimate_one(self, entry: Entry) -> None:
         try:
             fit = Fit(plan=self._estimate(entry))
         except UserError as error:
             fit = Fit(refusal=error.info)
-        self._change_offer(entry.key, fit=fit)
+        self._board.change_offer(entry.key, fit=fit)
 
     def _look_around(self) -> None:
         self._moved.refresh()
-        paths = [(path_of(entry, self._folder, self._moved), entry) for entry in self._ids.values()]
+        paths = [(path_of(entry, self._folder, self._moved), entry) for entry in self._offers.entries()]
         titles = {path: tr(entry.title) for path, entry in paths}
         places = [Place(OWN, self._folder), *self._places()]
         found = models_here(places, self._moved, {self._settings.get(MODEL_FILE), *self._remembered} - {"", DEMO})
         found = [replace(one, title=titles.get(one.place, one.title)) for one in found]
         models = tuple(one for one in found if not one.is_checkpoint)
-        self._update(here=models, checkpoints=tuple(one for one in found if one.is_checkpoint), looking=False)
+        self._board.update(here=models, checkpoints=tuple(one for one in found if one.is_checkpoint), looking=False)
 
     def _hubs(self) -> list[Path]:
         return [place.folder for place in self._places() if place.owner == HUGGING_FACE]
@@ -395,28 +297,28 @@ class Shelf:
 
     def _on_conversion(self, status: ConversionStatus | None) -> None:
         if status is None or status.stage is not Stage.FINISHED or status.path is None:
-            self._update(conversion=status)
+            self._board.update(conversion=status)
             return
         title, path = status.title, status.path
 
         def arrived() -> None:
             self._look_at_disk()
             self._look_around()
-            self._update(conversion=None)
-            self._tell(Arrived(title, path, used=False))
+            self._board.update(conversion=None)
+            self._board.tell(Arrived(title, path, used=False))
 
         self._do(arrived)
 
     def _on_transfer(self, status: TransferStatus | None) -> None:
         if status is None or status.stage is not TransferStage.FINISHED:
-            self._update(transfer=status)
+            self._board.update(transfer=status)
             return
         self._do(lambda: self._transferred(status))
 
     def _transferred(self, status: TransferStatus) -> None:
         assert status.path is not None
         if status.entry:
-            self._downloads.cancel(Job("", self._status.offer(status.entry).entry.remote()).id)
+            self._downloads.cancel(id_of(self._board.status.offer(status.entry).entry))
         source = self._settings.get(MODEL_FILE) == str(status.source)
         first = status.what is What.IMPORT and not status.is_checkpoint and self._models.answering("") == DEMO
         used = source or first
@@ -426,16 +328,11 @@ class Shelf:
             self._settings.set(MODEL_FILE, str(status.path.absolute()))
         self._look_at_disk()
         self._look_around()
-        self._update(transfer=None)
-        self._tell(Transferred(status, used))
+        self._board.update(transfer=None)
+        self._board.tell(Transferred(status, used))
 
-    def _on_download(self, status: DownloadStatus) -> None:
-        entry = self._ids.get(status.id)
-        if entry is None:
-            return
-        self._change_offer(entry.key, download=None if status.state is State.CANCELLED else status)
-        if status.state is State.FINISHED:
-            self._do(lambda: self._arrived(entry, status))
+    def _on_arrived(self, entry: Entry, status: DownloadStatus) -> None:
+        self._do(lambda: self._arrived(entry, status))
 
     def _arrived(self, entry: Entry, status: DownloadStatus) -> None:
         self._moved.arrived(status.paths[0])
@@ -444,36 +341,21 @@ class Shelf:
             self._models.use_file(status.paths[0])
         elif use:
             self._settings.set(MODEL_FILE, str(status.paths[0].absolute()))
-        self._change_offer(entry.key, download=None)
+        self._board.change_offer(entry.key, download=None)
         self._look_at_disk()
         self._look_around()
-        self._tell(Arrived(tr(entry.title), status.paths[0], use))
+        self._board.tell(Arrived(tr(entry.title), status.paths[0], use))
 
     def _on_setting(self, setting: Setting[Any]) -> None:
         if setting is MODEL_FILE:
-            self._update(chosen=self._settings.get(MODEL_FILE))
+            self._board.update(chosen=self._settings.get(MODEL_FILE))
         elif setting is HUB_ADDRESS:
-            self._update(source=self._source())
+            self._board.update(source=self._source())
         elif setting is ALLOW_NETWORK and self._settings.get(ALLOW_NETWORK):
-            self._do(self._downloads.start)
+            self._do(self._offers.start_downloads)
 
     def _source(self) -> str:
         address = self._settings.get(HUB_ADDRESS) or HUB
         with suppress(ValueError):
             return urlsplit(address).hostname or address
         return address
-
-    def _change_offer(self, key: str, **changes: Any) -> None:
-        with self._lock:
-            offers = (replace(o, **changes) if o.entry.key == key else o for o in self._status.offers)
-            self._update(offers=tuple(offers))
-
-    def _update(self, **changes: Any) -> None:
-        with self._lock:
-            self._status = replace(self._status, **changes)
-            self._tell(self._status)
-
-    def _tell(self, event: ShelfEvent) -> None:
-        with self._lock:
-            for listener in tuple(self._listeners):
-                listener(event)

@@ -54,6 +54,15 @@ if stop == "placing":  # all is copied and right; the first name is given, and n
         threading.Event().wait()
     transfers._moved.note, halt = note, threading.Event()
     halt.set()
+if stop == "naming":  # the file has its name, and the one before too
+    unlink = Path.unlink
+    def halted(path, missing_ok=False):
+        if path.suffix == ".part":
+            print("halfway", flush=True)
+            threading.Event().wait()
+        unlink(path, missing_ok)
+    Path.unlink = halted
+    halt.set()
 if what == "import":
     transfers.start_import(source)
 else:
@@ -107,6 +116,18 @@ def test_a_kill_while_names_are_given_is_followed_by_the_rest(desk: Desk, stick:
     assert not old.exists()
     assert (stick / "m.gguf").read_bytes() == data
     assert desk.moved.now(str(old)) == str(stick / "m.gguf")
+    assert desk.left() == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows renames in one step")
+def test_a_kill_between_two_names_leaves_one_after_the_next_start(desk: Desk, stick: Path, data: bytes) -> None:
+    (stick / "mine.gguf").write_bytes(data)
+    killed("import", desk.models, stick / "mine.gguf", "-", "naming")
+    place = desk.models / "Imported" / "mine.gguf"
+    assert place.stat().st_nlink == 2
+    desk.transfers.recover()
+    assert place.read_bytes() == data
+    assert place.stat().st_nlink == 1
     assert desk.left() == []
 
 

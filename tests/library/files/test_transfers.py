@@ -34,7 +34,7 @@ def every_block(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def other_drive(stick: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """As the system tells it: another device, to which nothing can be renamed."""
-    stat, replace_ = Path.stat, Path.replace
+    stat, replace_, link_ = Path.stat, Path.replace, Path.hardlink_to
 
     def is_there(path: Path) -> bool:
         return path == stick or stick in path.parents
@@ -54,8 +54,14 @@ def other_drive(stick: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         return replace_(path, target)
 
+    def link(path: Path, target: Path) -> None:
+        if is_there(path) != is_there(Path(target)):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        link_(path, target)
+
     monkeypatch.setattr(Path, "stat", ask)
     monkeypatch.setattr(Path, "replace", rename)
+    monkeypatch.setattr(Path, "hardlink_to", link)
     return stick
 
 
@@ -85,6 +91,17 @@ def test_a_file_that_nobody_knows_is_usable_and_said_to_be_unknown(desk: Desk, s
         assert status.path.read_bytes() == changed
         assert status.published == ""
         assert "not a file that Inglenook knows" in status.text()
+
+
+def test_an_older_version_in_its_place_is_not_taken_for_it(desk: Desk, stick: Path, data: bytes) -> None:
+    published(desk).parent.mkdir(parents=True)
+    published(desk).write_bytes(b"older")
+    (stick / NAME).write_bytes(data)
+    status = desk.brings(stick / NAME)
+    assert status.stage is Stage.FINISHED, status.text()
+    assert status.path == desk.models / "Imported" / NAME
+    assert status.path.read_bytes() == data
+    assert published(desk).read_bytes() == b"older"
 
 
 def test_a_blob_gets_the_name_that_people_know_it_by(desk: Desk, stick: Path, data: bytes) -> None:
@@ -363,12 +380,20 @@ def test_a_move_that_is_not_allowed_changes_nothing(
         request.getfixturevalue("other_drive")
     rename = Path.replace
 
+    link = Path.hardlink_to
+
     def refuse(path: Path, target: Path) -> Path:
         if Path(target) == stick / "m.gguf":
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return rename(path, target)
 
+    def refuse_name(path: Path, target: Path) -> None:
+        if path == stick / "m.gguf":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        link(path, target)
+
     monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(Path, "hardlink_to", refuse_name)
     assert "a program has it open" in desk.moves(old, stick).text()
     assert old.read_bytes() == data
     assert list(stick.iterdir()) == []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import shutil
 import ssl
 import subprocess
@@ -24,104 +22,6 @@ from inglenook.library.remote.traffic import Traffic
 
 ROOT = Path(__file__).parents[3]
 LIBRARY = Path("app/inglenook/library/remote")
-MAKES_CONNECTIONS = {
-    "socket", "_socket", "ssl", "http.client", "http.server", "socketserver", "urllib.request", "urllib.robotparser",
-    "ftplib", "smtplib", "poplib", "imaplib", "nntplib", "telnetlib", "xmlrpc", "asyncio", "webbrowser",
-    "httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "requests", "urllib3", "aiohttp", "anyio", "trio", "curio",
-    "pycurl", "websockets", "websocket", "grpc", "boto3", "paramiko", "zmq", "huggingface_hub", "hf_xet", "hf_transfer",
-    "fsspec", "transformers", "PySide6.QtNetwork", "PySide6.QtWebSockets", "PySide6.QtWebEngineCore",
-    "PySide6.QtWebEngineWidgets",
-}  # fmt: skip
-"""Modules of the standard library and others that can open a connection to another machine, or have one opened."""
-ALLOWED = {
-    LIBRARY / "network.py": {"httpx"},  # the one place, with the next three
-    LIBRARY / "transport.py": {"httpx", "httpcore", "ssl"},
-    LIBRARY / "connection.py": {"httpcore", "ssl"},
-    LIBRARY / "proxy.py": {"httpx", "urllib.request"},
-    LIBRARY / "hub.py": {"httpx"},  # names of types, see below
-    LIBRARY / "answers.py": {"httpx"},
-    LIBRARY / "download.py": {"httpx"},
-    Path("app/inglenook/ui/app.py"): {"socket"},  # a pair of sockets within the process, see below
-}
-FOR_TYPES_ONLY = {LIBRARY / name for name in ("hub.py", "answers.py", "download.py")}
-CLIENTS = {"Client", "AsyncClient", "HTTPTransport", "AsyncHTTPTransport", "Listener", "urlopen", "create_connection"}
-LOCAL = {"Client(address, _FAMILY)", "Listener(address, _FAMILY, backlog=16)"}
-"""Calls of the engine's transport: `_FAMILY` is a pipe or a Unix socket, and AF_INET may stand nowhere."""
-
-
-def sources() -> list[Path]:
-    return [p.relative_to(ROOT) for folder in ("app", "converter") for p in sorted((ROOT / folder).rglob("*.py"))]
-
-
-def imported(tree: ast.AST) -> set[str]:
-    """Every module that could be imported, also by name."""
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            function = ast.unparse(node.func).rpartition(".")[2]
-            if function in ("import_module", "__import__", "find_spec"):
-                names.add(str(node.args[0].value))
-    return names
-
-
-def without_types(tree: ast.Module) -> ast.Module:
-    tree.body = [n for n in tree.body if not (isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")]
-    return tree
-
-
-def bypasses(source: str, path: Path) -> set[str]:
-    """What in a module could reach the network past `network`."""
-    tree = ast.parse(source)
-    dangerous = {m for m in imported(tree) for d in MAKES_CONNECTIONS if m == d or m.startswith(d + ".")}
-    found = {m for m in dangerous if not any(m == a or m.startswith(a + ".") for a in ALLOWED.get(path, ()))}
-    if path in FOR_TYPES_ONLY:
-        found |= imported(without_types(tree)) & {"httpx"}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "socket":
-            if path.name == "app.py" and node.attr != "socketpair":
-                found.add(f"socket.{node.attr}")
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in CLIENTS:
-            local = path == Path("app/inglenook/engine/transport.py") and ast.unparse(node) in LOCAL
-            if not local and path not in (LIBRARY / "network.py", LIBRARY / "transport.py"):
-                found.add(ast.unparse(node.func))
-        elif isinstance(node, ast.Constant) and node.value in ("AF_INET", "curl", "wget"):
-            found.add(str(node.value))
-    return found
-
-
-def test_no_module_can_reach_the_network_past_the_one_place() -> None:
-    files = sources()
-    assert len(files) > 100
-    assert {str(p): b for p in files if (b := bypasses((ROOT / p).read_text("utf-8"), p))} == {}
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "import httpx",
-        "def f():\n    import urllib.request as u",
-        "from http import client",
-        "from urllib.request import urlopen",
-        "import socket",
-        "import importlib\nimportlib.import_module('requests')",
-        "__import__('socket')",
-        "from PySide6.QtNetwork import QNetworkAccessManager",
-        "from PySide6 import QtNetwork",
-        "import hf_xet",
-        "import asyncio.streams",
-        "from x import y\ny.Client()",
-        "from multiprocessing.connection import Listener\nListener(('', 1), 'AF_INET')",
-        "import subprocess\nsubprocess.run(['curl', x])",
-    ],
-)
-def test_a_bypass_would_be_found(source: str) -> None:
-    assert bypasses(source, Path("app/inglenook/ui/new.py"))
-    assert bypasses("import httpx\nfrom typing import TYPE_CHECKING", LIBRARY / "download.py")
-    assert bypasses("import socket\nsocket.create_server(1)", Path("app/inglenook/ui/app.py"))
 
 
 def test_the_start_of_the_program_imports_no_http() -> None:
@@ -131,47 +31,6 @@ def test_the_start_of_the_program_imports_no_http() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout == "[]\n", done.stderr
-
-
-WATCHED = """
-import json, sys
-from pathlib import Path
-seen = []
-def watch(event, arguments):
-    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
-        seen.append([event, arguments[1][0] if event != "socket.getaddrinfo" else arguments[0]])
-sys.addaudithook(watch)
-from tests.library.fetching import Client
-from inglenook.core.errors import UserError
-from inglenook.library.remote.hub import RemoteFile
-folder, endpoint, allowed, file = json.loads(sys.argv[1])
-class At: pass
-At.endpoint = endpoint
-client = Client(Path(folder), At)
-client.allowed = allowed
-try:
-    client.fetch(RemoteFile(*file))
-    said = "fetched"
-except UserError as error:
-    said = str(error)
-print(json.dumps([said, sorted({host for _, host in seen})]))
-"""
-
-
-@pytest.mark.parametrize("allowed", [False, True])
-def test_what_the_interpreter_itself_saw(client: Client, hub: LoopbackHub, file: RemoteFile, allowed: bool) -> None:
-    """Python's own audit of sockets in a process that downloads: none, or only to the named host."""
-    row = [file.repository, file.revision, file.name, file.size, file.digest]
-    here = hub.store.replace("localhost", "127.0.0.1")
-    hub.always = Fault(headers=(("Location", f"{here}/{file.name}"),), where="hub")
-    argument = json.dumps([str(client.folder), hub.endpoint, allowed, row])
-    done = subprocess.run(
-        [sys.executable, "-c", WATCHED, argument], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    said, hosts = json.loads(done.stdout)
-    assert (said == "fetched") is allowed, done.stderr
-    assert hosts == (["127.0.0.1"] if allowed else [])
-    assert bool(hub.seen) is allowed
 
 
 def test_every_request_is_listed_with_its_bytes(client: Client, hub: LoopbackHub, file: RemoteFile) -> None:

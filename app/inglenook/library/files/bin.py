@@ -18,6 +18,7 @@ from pathlib import Path
 from inglenook.core.errors import UserError
 from inglenook.core.i18n import N_
 from inglenook.library.files.journal import new_id
+from inglenook.library.files.placing import LOCK, place
 from inglenook.library.locks import FileLock
 from inglenook.library.written import write_json
 
@@ -195,14 +196,20 @@ class Bin:
         return free
 
     def _bring_back(self, note: _Note) -> None:
-        for file, there in zip(note.model.files, note.aside, strict=True):
-            if there.exists() and file.exists():
-                text = N_("Another file is at {path}. Move it away or give it another name, then try again.")
-                raise UserError(text, path=file)
-        for file, there in zip(note.model.files, note.aside, strict=True):
-            if there.exists():
-                file.parent.mkdir(parents=True, exist_ok=True)
-                there.replace(file)
+        back: list[tuple[Path, Path]] = []
+        try:
+            for file, there in zip(note.model.files, note.aside, strict=True):
+                if there.exists():
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    place(there, file, self._folder / LOCK)
+                    back.append((file, there))
+        except OSError as error:
+            for file, there in back:
+                file.replace(there)
+            if not isinstance(error, FileExistsError):
+                raise
+            text = N_("Another file is at {path}. Move it away or give it another name, then try again.")
+            raise UserError(text, path=file) from error
 
     def _remove(self, note: _Note, lock: FileLock) -> None:
         if not all(there.parent.is_dir() for there in note.aside):
@@ -247,5 +254,5 @@ def _read(file: Path) -> _Note | None:
         model = Deleted(str(found["title"]), tuple(map(Path, found["files"])), int(found["size"]))
         aside = tuple(map(Path, found["aside"]))
         return _Note(file.stem, model, aside, float(found["deleted"]), float(found["until"]))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -99,6 +100,19 @@ def _name(name: str) -> str:
     return name.rpartition("/")[2].casefold()
 
 
+def is_whole(entry: Entry, models: Path) -> bool:
+    """Whether all its files are in our own folder `models`. One of another size is of an older version."""
+    return all(is_file_of(target_of(models, file), file.size) for file in entry.remote())
+
+
+def is_file_of(path: Path, size: int) -> bool:
+    """Whether a file of so many bytes is at `path`."""
+    try:
+        return path.is_file() and path.stat().st_size == size
+    except OSError:
+        return False
+
+
 # -- names --
 
 
@@ -126,7 +140,7 @@ def free_places(found: Found, folder: Path) -> list[Path]:
             targets = [folder / f"{shown}.gguf"]
         else:
             targets = [folder / shown / file.name for file in found.files]
-        if not any(target.exists() for target in targets) and not (found.is_checkpoint and _is_used(folder / shown)):
+        if not any(map(os.path.lexists, targets)) and not (found.is_checkpoint and _is_used(folder / shown)):
             return targets
     raise UserError(N_("{folder} is full of models of that name. Choose another folder."), folder=folder)
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from inglenook.library.files.checkpoints import CONFIG
+from inglenook.library.files.placing import LOCK, place
 from inglenook.library.locks import FileLock
-from inglenook.library.remote.part import sync_folder
 from inglenook.library.written import write_json
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,8 @@ class Journal:
     def place(self, note: Note) -> bool:
         """Gives the files their names. False if an original is still there, since a program has it open.
 
-        The next start then tries again. OSError if that cannot be; all is as it was then.
+        The next start then tries again. OSError if that cannot be; all is as it was then. FileExistsError is one of
+        those: other names may be free.
         """
         note = replace(note, placing=True)
         self._write(note)
@@ -152,12 +153,9 @@ class Journal:
         """What is not renamed yet; afterwards every file has its name, or OSError."""
         for temporary, target in zip(map(Path, note.temporary), map(Path, note.targets), strict=True):
             if temporary.exists():
-                if target.exists():
-                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
                 target.parent.mkdir(parents=True, exist_ok=True)
-                temporary.replace(target)
+                place(temporary, target, self._folder / LOCK.name)
                 renamed.append((temporary, target))
-                _sync(target.parent)
         if not note.is_placed():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), note.targets[0])
         if note.old:
@@ -203,18 +201,10 @@ def _remove_empty(folder: Path, note: Note) -> None:
         folder.rmdir()
 
 
-def _sync(folder: Path) -> None:
-    try:
-        sync_folder(folder)
-    except OSError as error:  # drives that know no such thing
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
-            raise
-
-
 def _read(file: Path) -> Note | None:
     try:
         found: dict[str, Any] = json.loads(file.read_text("utf-8"))
         names = ("temporary", "targets", "sizes", "originals")
         return Note(**{**found, **{name: tuple(found[name]) for name in names}})
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

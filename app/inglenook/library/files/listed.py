@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from inglenook.library.catalogue import Entry, Format
+from inglenook.library.files.bringing import is_file_of, is_whole
 from inglenook.library.files.checkpoints import CONFIG
 from inglenook.library.files.found import Found, Place, examine, look
 from inglenook.library.files.moved import Kept, Moved
@@ -26,11 +27,12 @@ def models_here(places: list[Place], moved: Moved, names: Iterable[str]) -> list
 
 def path_of(entry: Entry, folder: Path, moved: Moved) -> Path | None:
     """The first file of a model of ours all of whose files are here, or that was moved; the folder of a checkpoint."""
-    targets = [target_of(folder, file) for file in entry.remote()]
-    first = next((target for target in targets if target.name == CONFIG), targets[0])
-    if not all(target.is_file() for target in targets):
+    files = entry.remote()
+    start = next((file for file in files if target_of(folder, file).name == CONFIG), files[0])
+    first = target_of(folder, start)
+    if not is_whole(entry, folder):
         elsewhere = Path(moved.now(str(first)))
-        if elsewhere == first or not elsewhere.is_file():
+        if elsewhere == first or not is_file_of(elsewhere, start.size):
             return None
         first = elsewhere
     return first if entry.format is Format.GGUF else first.parent

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -45,15 +46,15 @@ class Moved:
         self.refresh()
 
     def refresh(self) -> None:
-        """Reads what other windows and commands have written. A damaged file counts as none."""
+        """Reads what other windows and commands have written. A damaged file counts as none, a damaged entry too."""
         try:
             found = json.loads(self._file.read_text("utf-8"))
-            models = tuple(Kept(str(m["title"]), tuple(map(str, m["files"])), int(m["size"])) for m in found["models"])
-            self._places = _Places(models, {str(old): str(new) for old, new in found["now"].items()})
+            models = tuple(filter(None, map(_kept, found["models"])))
+            self._places = _Places(models, {str(old): str(new) for old, new in found["now"].items() if _is_name(new)})
         except FileNotFoundError:
             self._places = _Places()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("%s cannot be read: %s", self._file, error)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            log.warning("%s cannot be read: %s", self._file, ascii(error))
 
     def now(self, name: str) -> str:
         """The path that a model has now which was once called so; at once. Other names stay."""
@@ -102,3 +103,21 @@ class Moved:
 
 def _without(models: tuple[Kept, ...], first: str) -> tuple[Kept, ...]:
     return tuple(model for model in models if model.files[0] != first)
+
+
+def _kept(found: Any) -> Kept | None:
+    try:
+        title, files, size = found["title"], found["files"], found["size"]
+    except (KeyError, TypeError):
+        return None
+    if not (isinstance(title, str) and isinstance(files, list) and files and type(size) is int):
+        return None
+    return Kept(title, tuple(files), size) if all(map(_is_name, files)) else None
+
+
+def _is_name(found: object) -> bool:
+    """Whether it can be that of a file; the system's functions fail on others in ways of their own."""
+    try:
+        return isinstance(found, str) and "\0" not in found and bool(os.fsencode(found))
+    except UnicodeError:
+        return False

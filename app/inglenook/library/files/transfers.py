@@ -48,6 +48,9 @@ class Stage(StrEnum):
     FAILED = "failed"  # `error` says why
 
 
+_RACES = 100
+"""Names that other programs may take before ours; more would be no chance."""
+
 RUNNING = (Stage.LOOKING, Stage.COPYING, Stage.CHECKING)
 
 
@@ -162,7 +165,7 @@ class Transfers(OneJob[TransferStatus]):
             raise UserError(N_("{title} is in Inglenook's own folder already."), title=found.title)
         sizes = _sizes(found.files)
         named = bringing.by_name(found.files, sizes, self._entries())
-        if named is not None and all(place.exists() for place in bringing.home_of(named, found, self._models)):
+        if named is not None and bringing.is_whole(named, self._models):
             raise UserError(N_("{title} is here already: {name}."), title=tr(named.title), name=named.files[0].name)
         note = self._note(found.title, found.files, sizes, self._models / ".transfers", "")
         Path(note.temporary[0]).parent.mkdir(parents=True, exist_ok=True)
@@ -179,7 +182,9 @@ class Transfers(OneJob[TransferStatus]):
             places = bringing.home_of(entry, found, self._models) if entry is not None else []
             if not places or any(place.exists() for place in places):
                 places = bringing.free_places(found, self._models / bringing.IMPORTED)
-            self._journal.place(replace(note, targets=tuple(map(str, places))))
+            imported = self._models / bringing.IMPORTED
+            note, _ = self._place(note, places, lambda: bringing.free_places(found, imported))
+            places = list(map(Path, note.targets))
         finally:
             self._journal.give_up(note)
         return self._imported(work.status, places, digests, entry)
@@ -225,20 +230,25 @@ class Transfers(OneJob[TransferStatus]):
         rename = model.files[0].stat().st_dev == folder.stat().st_dev
         temporary = into if into.is_dir() else folder
         note = self._note(model.title, model.files, sizes, temporary, str(model.path))
-        note = replace(note, targets=tuple(map(str, places)))
         work = _Work(replace(status, total=note.size if rename else 2 * note.size), self._tell)
-        waits = False
-        if not rename or not self._rename(note):
+
+        def free() -> list[Path]:
+            return bringing.free_places(model, folder / bringing.IMPORTED if folder == self._models else folder)
+
+        moved, waits = (self._rename(note, places, free) if rename else None), False
+        if moved is None:
             check_room(folder, note.size)
             self._journal.begin(note)
             try:
                 digests = self._copy(note, model.files, control, work)
                 self._read_back(note, digests, control, work)
                 control.check()
-                waits = not self._place(note)
+                moved, is_done = self._place_moved(note, places, free)
+                waits = not is_done
             finally:
                 self._journal.give_up(note)
-        return replace(work.status, stage=Stage.FINISHED, path=places[0], done=work.status.total, waits=waits)
+        path = Path(moved.targets[0])
+        return replace(work.status, stage=Stage.FINISHED, path=path, done=work.status.total, waits=waits)
 
     def _places(self, model: Found, folder: Path) -> list[Path]:
         """Where its files go in `folder`; in our own folder, where they would be if they had been fetched."""
@@ -252,24 +262,23 @@ class Transfers(OneJob[TransferStatus]):
             raise UserError(N_("{title} is in that folder already."), title=model.title)
         return bringing.free_places(model, folder)
 
-    def _rename(self, note: Note) -> bool:
-        """On one drive. False where the system says that it is none."""
-        note = replace(note, temporary=note.originals, placing=True)
+    def _rename(self, note: Note, places: list[Path], free: Callable[[], list[Path]]) -> Note | None:
+        """On one drive. None where the system says that it is none."""
+        note = replace(note, temporary=note.originals, targets=tuple(map(str, places)), placing=True)
         self._journal.begin(note)
         try:
-            self._place(note)
+            return self._place_moved(note, places, free)[0]
         except UserError as error:
             cause = error.__cause__
             if isinstance(cause, OSError) and cause.errno == errno.EXDEV:
-                return False
+                return None
             raise
         finally:
             self._journal.give_up(replace(note, placing=False))
-        return True
 
-    def _place(self, note: Note) -> bool:
+    def _place_moved(self, note: Note, places: list[Path], free: Callable[[], list[Path]]) -> tuple[Note, bool]:
         try:
-            return self._journal.place(note)
+            return self._place(note, places, free)
         except PermissionError as error:
             text = N_(
                 "{title} cannot be moved: a program has it open, or the folder is not yours to change. Choose another "
@@ -277,7 +286,20 @@ class Transfers(OneJob[TransferStatus]):
             )
             raise UserError(text, title=note.title) from error
         except OSError as error:
-            raise write_failed(error, Path(note.targets[0]).parent, note.size) from error
+            raise write_failed(error, places[0].parent, note.size) from error
+
+    def _place(self, note: Note, places: list[Path], free: Callable[[], list[Path]]) -> tuple[Note, bool]:
+        """Gives the files of `note` the names `places`; or `free` ones, where another program has just taken those.
+
+        Returns the note with the names, and whether the originals are gone. OSError.
+        """
+        for _ in range(_RACES):
+            with suppress(FileExistsError):
+                note = replace(note, targets=tuple(map(str, places)))
+                return note, self._journal.place(note)
+            places = free()
+        note = replace(note, targets=tuple(map(str, places)))
+        return note, self._journal.place(note)
 
     def _read_back(self, note: Note, digests: Sequence[str], control: Control, work: _Work) -> None:
         work.stage(Stage.CHECKING)
