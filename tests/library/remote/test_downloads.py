@@ -305,6 +305,7 @@ def test_damaged_jobs_are_left_out(open_window: Open, file: RemoteFile) -> None:
     folder.write(good)
     (open_window().models / ".downloads" / "a.json").write_text("{")
     (open_window().models / ".downloads" / "b.json").write_text('{"title": "x", "files": [{"name": "y"}]}')
+    (open_window().models / ".downloads" / "c.json").write_text("[" * 100_000)
     folder.write(Job("Evil", (replace(file, name="../x"),)))
     assert good in folder.read()
     window = open_window()

@@ -16,6 +16,7 @@ from tests.library.fetching import Client
 from tests.library.hub import Fault, LoopbackHub
 
 from inglenook.core.errors import UserError
+from inglenook.library.control import Stopped
 from inglenook.library.remote.hub import Hub, RemoteFile
 from inglenook.library.remote.network import DOWNLOAD, Network, NetworkForbidden
 from inglenook.library.remote.traffic import Traffic
@@ -69,6 +70,22 @@ def test_the_switch_forbids_before_anything_is_written(tmp_path: Path, hub: Loop
         client.get(hub.endpoint)
     assert not hub.seen
     assert not network.traffic.requests()
+
+
+def test_what_was_told_to_stop_asks_no_further(client: Client, hub: LoopbackHub, file: RemoteFile) -> None:
+    """Between a redirect and where it leads."""
+    stops = False
+
+    def check() -> None:
+        if stops:
+            raise Stopped
+
+    with client.hub.network.client(DOWNLOAD, check) as asking:
+        assert asking.get(client.hub.url(file)).status_code == 302
+        stops = True
+        with pytest.raises(Stopped):
+            asking.get(client.hub.url(file))
+    assert len(hub.seen) == len(client.traffic.requests()) == 1
 
 
 class _Proxy(BaseHTTPRequestHandler):

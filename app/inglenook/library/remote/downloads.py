@@ -277,10 +277,10 @@ class Downloads:
             done += file.size
 
     def _cancel_with_others(self, job: Job, target: Path, control: Control) -> None:
-        """`Stopped` if the program that was fetching `job` has ended with a cancel, rather than when all was there."""
+        """`Stopped` if the program that was fetching `job` has ended with a cancel, `Busy` while it goes on."""
         lock = lock_of(target)
         if not lock.try_acquire():
-            return  # it goes on
+            raise Busy
         try:
             brought = all(target_of(self._models, file).exists() for file in job.files)
             cancelled = self._folder.is_gone(job) and not brought

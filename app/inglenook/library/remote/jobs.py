@@ -77,7 +77,7 @@ class JobFolder:
                 found = json.loads(file.read_text("utf-8"))
                 files = tuple(map(_remote, found["files"]))
                 jobs.append(Job(str(found["title"]), files, file.name.endswith(".paused.json")))
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 log.warning("the download %s cannot be read: %s", file, error)
         return jobs
 

@@ -41,7 +41,7 @@ class GuardedTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Sends one request; see `Network.client` for what it raises."""
-        self._network.check()
+        self._look()
         url = request.url
         sent = int(request.headers.get("Content-Length", 0))
         id_ = self._network.traffic.begin(url.host, self._purpose, sent)
