@@ -98,6 +98,21 @@ def test_the_address_that_was_asked_for_last_is_the_one_that_is_answered(program
     assert program.shelf.status().finding == ""
 
 
+def test_asking_can_be_stopped(program: Program, hub: SilentHub) -> None:
+    hub.is_silent = lambda where: where == "api"
+    program.shelf.find(REPOSITORY)
+    assert hub.asked.wait(60)
+    threads = looking_up()
+    before = len(program.heard)
+    program.shelf.stop_finding()
+    program.until(ShelfStatus, lambda s: s.finding == "", before)
+    for thread in threads:  # the server is still silent
+        thread.join(60)
+        assert not thread.is_alive()
+    program.looked()
+    assert not [event for event in program.heard if isinstance(event, Offered | ShelfFailed)]
+
+
 def test_what_is_cancelled_while_its_header_is_looked_at_is_not_fetched(program: Program, hub: SilentHub) -> None:
     program.shelf.find(REPOSITORY)
     program.until(Offered)

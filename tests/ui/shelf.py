@@ -42,6 +42,9 @@ class MemoryShelf:
     def find(self, text: str) -> None:
         self.calls.append(("find", text))
 
+    def stop_finding(self) -> None:
+        self.calls.append(("stop finding",))
+
     def pause(self, key: str) -> None:
         self.calls.append(("pause", key))
 

@@ -32,17 +32,25 @@ def test_typed_and_asked(row: AddressRow, qtbot: QtBot) -> None:
     assert asked == ["owner/name"]
 
 
-def test_while_it_is_asked_it_cannot_be_asked_again_and_the_address_stays(row: AddressRow) -> None:
+def test_while_it_is_asked_it_can_be_stopped_and_the_address_stays(row: AddressRow) -> None:
+    asked: list[str] = []
+    stopped: list[str] = []
+    row.find_requested.connect(asked.append)
+    row.stop_requested.connect(lambda: stopped.append("stopped"))
     row.field.setText("owner/name")
     row.field.setFocus()
     row.show_finding("owner/name")
-    assert not row.button.isEnabled()
+    assert (row.button.text(), row.button.accessibleName()) == ("S&top", "Stop asking the server")
+    QTest.keyClick(row.field, Qt.Key.Key_Return)
+    QTest.keyClick(row.button, Qt.Key.Key_Space)
+    assert (asked, stopped) == ([], ["stopped"])
     assert row.field.isReadOnly()
     assert not row.words.isHidden()
     row.show_finding("")
     assert row.button.isEnabled()
     assert not row.field.isReadOnly()
     assert row.words.isHidden()
+    assert row.button.accessibleName() == "Look up the models at this address"
     assert row.field.text() == "owner/name"
 
 

@@ -138,6 +138,10 @@ class Shelf:
         """
         self._offers.find(text)
 
+    def stop_finding(self) -> None:
+        """Ends what is being asked: nothing follows."""
+        self._offers.stop_finding()
+
     def pause(self, key: str) -> None:
         """Stops its download; what has arrived stays."""
         self._offers.pause(key)

@@ -86,6 +86,10 @@ class Offers:
 
         self._lookups.ask(text, look_up, newest=True)
 
+    def stop_finding(self) -> None:
+        """Ends what the status shows as asked."""
+        self._lookups.cancel(self._lookups.newest)
+
     def pause(self, key: str) -> None:
         """Stops its download."""
         offer = self._board.status.offer(key)

@@ -114,6 +114,7 @@ class ModelDesk(QObject):
             dialog.finished.connect(self._forget_models)
             dialog.get_requested.connect(self._shelf.get)
             dialog.find_requested.connect(self._shelf.find)
+            dialog.stop_finding_requested.connect(self._shelf.stop_finding)
             dialog.pause_requested.connect(self._shelf.pause)
             dialog.cancel_requested.connect(self.cancel)
             dialog.use_requested.connect(self._use)

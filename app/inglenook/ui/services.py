@@ -176,6 +176,10 @@ class Shelf(Protocol):
         """Asks the Hub for the models at an address."""
         ...
 
+    def stop_finding(self) -> None:
+        """Ends what is being asked."""
+        ...
+
     def pause(self, key: str, /) -> None:
         """Stops its download; what has arrived stays."""
         ...

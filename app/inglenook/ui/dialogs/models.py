@@ -44,6 +44,7 @@ class ModelsDialog(QDialog):
 
     get_requested = Signal(str)
     find_requested = Signal(str)
+    stop_finding_requested = Signal()
     pause_requested = Signal(str)
     cancel_requested = Signal(str)
     use_requested = Signal(Path)
@@ -77,6 +78,7 @@ class ModelsDialog(QDialog):
         self._offers = _section(column, tr(N_("To get")))
         self.address = AddressRow()
         self.address.find_requested.connect(self.find_requested)
+        self.address.stop_requested.connect(self.stop_finding_requested)
         column.insertWidget(column.count() - 1, self.address)
         self.bin = BinPanel()
         column.addWidget(self.bin)

@@ -16,9 +16,10 @@ from inglenook.ui.theme import SPACE
 
 
 class AddressRow(QWidget):
-    """A field and a button. What was typed stays, so that it can be mended."""
+    """A field and a button, which ends what it began. What was typed stays, so that it can be mended."""
 
     find_requested = Signal(str)
+    stop_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -27,11 +28,9 @@ class AddressRow(QWidget):
         self.field.setAccessibleName(tr(N_("Address of another model")))
         self.field.setClearButtonEnabled(True)
         self.field.returnPressed.connect(self._find)
-        self.button = QPushButton(tr(N_("&Look up")))
-        self.button.setAccessibleName(tr(N_("Look up the models at this address")))
+        self.button = QPushButton()
         self.button.setAutoDefault(False)
-        self.button.setEnabled(False)
-        self.button.clicked.connect(self._find)
+        self.button.clicked.connect(self._pressed)
         self.field.textChanged.connect(self._typed)
         self.words = QLabel(tr(N_("Asking the server of models…")))
         self.words.setProperty("role", "small")
@@ -48,13 +47,14 @@ class AddressRow(QWidget):
         column.addWidget(self.words)
         self._finding = False
         self.show_fits({})
+        self._name_button()
 
     def show_finding(self, address: str) -> None:
         """`address` is being asked; "" when that is over."""
         had_focus = self.field.hasFocus() or self.button.hasFocus()
         was, self._finding = self._finding, bool(address)
         self.field.setReadOnly(self._finding)
-        self._typed(self.field.text())
+        self._name_button()
         self.words.setVisible(self._finding)
         if was and not self._finding and had_focus:
             self.field.setFocus()
@@ -81,13 +81,25 @@ class AddressRow(QWidget):
         column.addWidget(about)
         return shortcut, about
 
+    def _name_button(self) -> None:
+        name = N_("Stop asking the server") if self._finding else N_("Look up the models at this address")
+        self.button.setText(tr(N_("S&top") if self._finding else N_("&Look up")))
+        self.button.setAccessibleName(tr(name))
+        self._typed(self.field.text())
+
     def _typed(self, text: str) -> None:
-        self.button.setEnabled(bool(text.strip()) and not self._finding)
+        self.button.setEnabled(bool(text.strip()) or self._finding)
+
+    def _pressed(self) -> None:
+        if self._finding:
+            self.stop_requested.emit()
+        else:
+            self._find()
 
     def _find_known(self, repository: str) -> None:
         self.field.setText(repository)
         self._find()
 
     def _find(self) -> None:
-        if self.button.isEnabled():
-            self.find_requested.emit(self.field.text().strip())
+        if not self._finding and (text := self.field.text().strip()):
+            self.find_requested.emit(text)
