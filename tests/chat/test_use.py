@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from tests.chat.support import Bench, MakeBench
 
+from inglenook.chat import service
+from inglenook.chat import use as measuring
 from inglenook.chat.context import answer_room
 from inglenook.chat.events import AnswerEnded, ChatFailed, ContextChanged, ContextUse
 from inglenook.chat.turn import Limits
@@ -100,7 +102,9 @@ def test_nothing_is_told_of_what_nobody_watches_or_where_there_is_no_model(bench
     assert bench.heard.wait(ContextChanged) == ContextChanged(chat, None)
 
 
-def test_during_an_answer_it_is_what_the_engine_has(bench: Bench) -> None:
+def test_during_an_answer_it_is_what_the_engine_has(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "PAUSE", 0.001)  # on a fast machine the demo's answer is over before the usual ones
+    monkeypatch.setattr(service, "SAVE_SECONDS", 0.001)
     chat = bench.service.new_chat()
     bench.service.watch(chat)
     bench.service.send(chat, STORY)
@@ -138,7 +142,7 @@ def test_old_turns_leave_many_at_once_and_the_cache_serves_those_between(
 
 
 def test_an_answer_that_fills_the_context_ends_cleanly_and_goes_on_without_older_turns(bench: Bench) -> None:
-    chat = bench.ask("Hello! " + "Thank you. " * 60)
+    chat = bench.ask("Hello! " + "Thank you. " * 80)
     start = bench.heard.mark()
     bench.ask(STORY, chat)
     cut = bench.heard.ended(chat, start).message
