@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QFont, QFontMetrics
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QPushButton
 from pytestqt.qtbot import QtBot
@@ -29,6 +30,17 @@ def test_exactly_one_is_taken(segments: Segments, qtbot: QtBot) -> None:
     assert [b.isChecked() for b in buttons] == [False, False, True]
     buttons[2].click()  # a second press does not take it away
     assert segments.value() == 3
+
+
+def test_the_bold_label_of_the_one_that_is_taken_has_room(segments: Segments) -> None:
+    for button in segments.findChildren(QPushButton):
+        bold = QFont(button.font())
+        bold.setWeight(QFont.Weight.DemiBold)
+        wider = QFontMetrics(bold).horizontalAdvance(button.text()) - button.fontMetrics().horizontalAdvance(
+            button.text()
+        )
+        assert wider > 0
+        assert button.width() >= QPushButton.sizeHint(button).width() + wider
 
 
 def test_setting_a_value_is_not_choosing(segments: Segments, qtbot: QtBot) -> None:

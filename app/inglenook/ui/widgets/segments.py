@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtGui import QFont, QFontMetrics
 from PySide6.QtWidgets import QButtonGroup, QFrame, QHBoxLayout, QPushButton, QWidget
 
 
@@ -24,7 +25,7 @@ class Segments(QFrame):
         row.setContentsMargins(2, 2, 2, 2)
         row.setSpacing(2)
         for number, (_, label) in enumerate(choices):
-            button = QPushButton(label)
+            button = _Segment(label)
             button.setCheckable(True)
             button.setAutoDefault(False)
             button.setProperty("role", "segment")
@@ -48,3 +49,19 @@ class Segments(QFrame):
     def _on_click(self, number: int) -> None:
         self.setFocusProxy(self._group.button(number))
         self.chosen.emit(self._values[number])
+
+
+class _Segment(QPushButton):
+    """As wide as its label is when it is taken, which is bold then: Qt asks for the plain one's width only."""
+
+    def sizeHint(self) -> QSize:
+        return self._widened(super().sizeHint())
+
+    def minimumSizeHint(self) -> QSize:
+        return self._widened(super().minimumSizeHint())
+
+    def _widened(self, size: QSize) -> QSize:
+        bold = QFont(self.font())
+        bold.setWeight(QFont.Weight.DemiBold)
+        more = QFontMetrics(bold).horizontalAdvance(self.text()) - self.fontMetrics().horizontalAdvance(self.text())
+        return size + QSize(max(0, more), 0)
