@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -80,11 +81,12 @@ class Desk:
         return [
             str(file.relative_to(self.models))
             for file in self.models.rglob("*")
-            if file.is_file() and file.suffix not in (".gguf", ".verified") and file.name not in KEPT
+            if file.is_file() and file.suffix not in (".gguf", ".verified") and not KEPT.fullmatch(file.name)
         ]
 
 
-KEPT = (".moved.json", ".moved.lock", "gate", "placing", ".moved.tmp")  # the last by a kill: it goes a minute later
+KEPT = re.compile(r"\.moved\.(json|lock)|gate|placing|\.moved(-[0-9a-f]{16})?\.tmp")
+"""The last ones are left by a kill: they go a minute later."""
 
 
 @pytest.fixture

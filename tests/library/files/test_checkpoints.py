@@ -76,7 +76,7 @@ def held(folder: Path) -> Content:
 
 def left(desk: Desk) -> list[Path]:
     """Files among the models that are not our own records."""
-    return [f for f in desk.models.rglob("*") if f.is_file() and f.name not in KEPT and f.suffix != ".verified"]
+    return [f for f in desk.models.rglob("*") if f.is_file() and not KEPT.fullmatch(f.name) and f.suffix != ".verified"]
 
 
 def changed(folder: Path, name: str) -> None:
