@@ -21,7 +21,7 @@ from inglenook.core.errors import UserError
 from inglenook.core.events import Prefill, StopReason, Tokens
 from inglenook.core.inference import EngineState, GenerateRequest, ModelSpec
 from inglenook.core.prompt import Ids
-from inglenook.engine import launch, protocol, supervise, transport
+from inglenook.engine import host, launch, protocol, supervise, transport
 from inglenook.engine.client import EngineClient
 from inglenook.engine.pulse import BEAT_SECONDS
 
@@ -457,3 +457,18 @@ def test_bad_file_leaves_the_loaded_model(client: EngineClient, random_spec: Mod
     assert finished(list(client.load(ModelSpec(str(tmp_path / "none.gguf"))))).reason is StopReason.FAILED
     events = list(client.generate(GenerateRequest(random_spec, (Ids((1, 2, 3)),), max_tokens=2)))
     assert isinstance(events[0], Prefill)  # no load
+
+
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [(MemoryError(), True), (RuntimeError("can't start new thread"), True), (RuntimeError("a bug"), False)],
+)
+def test_a_thread_that_finds_no_memory_ends_the_engine(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, *, ends: bool
+) -> None:
+    """Its client would wait for what nobody does any more."""
+    called: list[str] = []
+    monkeypatch.setattr(host, "end_without_memory", lambda: called.append("ended"))
+    monkeypatch.setattr(threading, "__excepthook__", lambda _: called.append("logged"))
+    host._on_thread_error(threading.ExceptHookArgs((type(error), error, None, None)))
+    assert called == (["ended", "logged"] if ends else ["logged"])

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 FIRST_CLIENT_SECONDS = 20.0  # the program that started this process should have come by then
 STACK_BYTES = 64 << 20  # llama.cpp splits text into words by recursion
+_NO_THREAD = "can't start new thread"  # as Python says that there is no memory for its stack
 
 
 class Host:
@@ -76,7 +77,10 @@ class Host:
             except OSError:  # a client that went away while it was being accepted, or no more file descriptors
                 time.sleep(0.05)
                 continue
-            threading.Thread(target=self._read, args=(connection,), name="reader", daemon=True).start()
+            try:
+                threading.Thread(target=self._read, args=(connection,), name="reader", daemon=True).start()
+            except RuntimeError:  # there is no memory for its stack
+                end_without_memory()
 
     def _run_llama(self) -> None:
         """Imports late, so that clients need not wait for the library."""
@@ -233,7 +237,7 @@ def end_without_memory() -> None:
 
 
 def _on_thread_error(error: threading.ExceptHookArgs) -> None:
-    if error.exc_type is MemoryError:
+    if error.exc_type is MemoryError or (error.exc_type is RuntimeError and _NO_THREAD in str(error.exc_value)):
         end_without_memory()
     threading.__excepthook__(error)
 
