@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.library.hub import LoopbackHub
@@ -10,6 +12,7 @@ from tests.library.hub import LoopbackHub
 from inglenook.library.control import Control
 from inglenook.library.progress import Progress
 from inglenook.library.remote.download import Download, Retry
+from inglenook.library.remote.downloads import Downloads, DownloadStatus, State
 from inglenook.library.remote.hub import Hub, RemoteFile
 from inglenook.library.remote.network import Network
 from inglenook.library.remote.traffic import Traffic
@@ -49,3 +52,27 @@ class Client:
     def names(self) -> set[str]:
         """Of the files that people see in the folder of models."""
         return {p.name for p in (self.folder / "models").iterdir() if not p.name.startswith(".")}
+
+
+class Window:
+    """A program with downloads, and what it hears of them."""
+
+    def __init__(self, client: Client) -> None:
+        self.models = client.folder / "models"
+        self.downloads = Downloads(self.models, lambda: client.hub, SOON)
+        self.heard: list[DownloadStatus] = []
+        self._more = threading.Condition()
+        self.downloads.subscribe(self._take)
+
+    def _take(self, status: DownloadStatus) -> None:
+        with self._more:
+            self.heard.append(status)
+            self._more.notify_all()
+
+    def until(self, right: Callable[[DownloadStatus], bool], after: int = 0) -> DownloadStatus:
+        with self._more:
+            assert self._more.wait_for(lambda: any(right(s) for s in self.heard[after:]), 60), self.heard
+            return next(s for s in self.heard[after:] if right(s))
+
+    def state(self, state: State, after: int = 0) -> DownloadStatus:
+        return self.until(lambda s: s.state is state, after)

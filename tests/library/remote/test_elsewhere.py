@@ -4,47 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.library.fetching import SOON, Client
+from tests.library.fetching import Client, Window
 from tests.library.hub import Fault, LoopbackHub
 
 from inglenook.library.remote import downloads as module
 from inglenook.library.remote.download import lock_of
-from inglenook.library.remote.downloads import Downloads, DownloadStatus, State
+from inglenook.library.remote.downloads import State
 from inglenook.library.remote.hub import RemoteFile
 from inglenook.library.remote.part import bytes_noted
 
 SLOW = Fault(drip=(20_000, 0.05))
 SILENT = Fault(drip=(1_000_000, 600.0))
 ROOT = Path(__file__).parents[3]
-
-
-class Window:
-    """A program with downloads, and what it hears of them."""
-
-    def __init__(self, client: Client) -> None:
-        self.downloads = Downloads(client.folder / "models", lambda: client.hub, SOON)
-        self.heard: list[DownloadStatus] = []
-        self._more = threading.Condition()
-        self.downloads.subscribe(self._take)
-
-    def _take(self, status: DownloadStatus) -> None:
-        with self._more:
-            self.heard.append(status)
-            self._more.notify_all()
-
-    def until(self, right: Callable[[DownloadStatus], bool], after: int = 0) -> DownloadStatus:
-        with self._more:
-            assert self._more.wait_for(lambda: any(right(s) for s in self.heard[after:]), 60), self.heard
-            return next(s for s in self.heard[after:] if right(s))
-
-    def state(self, state: State, after: int = 0) -> DownloadStatus:
-        return self.until(lambda s: s.state is state, after)
 
 
 @pytest.fixture
