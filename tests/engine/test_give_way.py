@@ -178,6 +178,15 @@ def test_a_load_of_the_same_model_does_not_wait(bench: Bench) -> None:
     assert bench.diary.index((window, StopReason.STOP)) == 5
 
 
+def test_what_does_not_give_way_is_not_begun_again_without_end(bench: Bench) -> None:
+    """An evaluation that is broken off though nobody asked for it is told."""
+    turn = bench.heard()
+    turn.at_piece[2] = bench.loaded.context.abort
+    bench.do(turn, Run(1, bench.request(3, 2500, 30)))
+    assert turn.end.reason is StopReason.FAILED
+    bench.do(bench.heard(), Load(0, bench.spec))
+
+
 def test_put_aside_while_it_reads(bench: Bench) -> None:
     """Between two pieces of the prompt, and within one: that is broken off and begun again."""
     long, turn = bench.request(3, 2500, 30, gives_way=True), bench.request(4, 300, 20)

@@ -186,7 +186,8 @@ class Generating:
                 self._loaded.context.decode(tokens, start, output=output)
             except DecodeError as error:
                 cache.after_failure()
-                if error.code != ABORTED or self._job.cancelled or len(cache) != start:
+                mine = self._job.gives_way and not self._job.cancelled  # nobody else breaks it off to begin it again
+                if error.code != ABORTED or not mine or len(cache) != start:
                     raise
             else:
                 cache.extend(tokens.tolist())
