@@ -71,7 +71,7 @@ class Faults:
         self.seen[f"{fault} at {moment}: {end.message.state.value}"] += 1
         late = end.message.state is MessageState.COMPLETE
         after = self._goes_on(chat, end.message)
-        if fault == "hang" and late and after.state is MessageState.FAILED:  # it came too late, and struck the next
+        if late and after.state is MessageState.FAILED:  # it came too late, and struck the next
             self.seen["struck the answer after"] += 1
             after = self._goes_on(chat, after)
         assert after.state is MessageState.COMPLETE, after

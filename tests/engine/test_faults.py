@@ -298,14 +298,25 @@ def impatient_with_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "kill", end)
 
 
+@pytest.mark.parametrize("said", range(4))
 def test_an_engine_that_hangs_once_it_listens_is_replaced(
-    client: EngineClient, random_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    client: EngineClient, random_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: int
 ):
+    """At every step of the handshake: it says so much, and no more."""
     program = tmp_path / "inglenook.engine"
-    code = """
-import threading, time
-from inglenook.engine import __main__, host
-host.Host._read = lambda *_: time.sleep(1000)
+    code = f"""
+import os, signal, time
+from multiprocessing.connection import Connection
+from inglenook.engine import __main__
+say, left = Connection.send_bytes, {said}
+def say_so_much(*args):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(1000)
+    say(*args)
+Connection.send_bytes = say_so_much
 __main__.main()
 """
     program.write_text(code)

@@ -141,13 +141,11 @@ def connect(folder: Path) -> tuple[Connection, dict[str, Any]]:
     except OSError as error:
         raise NoEngineError from error
     try:
-        key = read_key(folder)
-        _await(connection, pid)
-        answer_challenge(connection, key)
-        deliver_challenge(connection, key)
+        key, patient = read_key(folder), _Patient(connection, pid)
+        answer_challenge(patient, key)  # type: ignore[arg-type] # it only sends and receives
+        deliver_challenge(patient, key)  # type: ignore[arg-type]
         connection.send_bytes(protocol.greeting(pid=os.getpid()))
-        _await(connection, pid)
-        greeting = protocol.read_greeting(connection.recv_bytes())
+        greeting = protocol.read_greeting(patient.recv_bytes())
     except (OSError, EOFError) as error:
         connection.close()
         raise NoEngineError from error
@@ -160,9 +158,18 @@ def connect(folder: Path) -> tuple[Connection, dict[str, Any]]:
     return connection, greeting
 
 
-def _await(connection: Connection, pid: int) -> None:
-    if not connection.poll(PATIENCE):
-        raise SilentEngineError(pid)
+class _Patient:
+    """A connection whose other end, the process `pid`, may be silent for `PATIENCE` at every step, and no longer."""
+
+    def __init__(self, connection: Connection, pid: int) -> None:
+        self._connection, self._pid = connection, pid
+        self.send_bytes = connection.send_bytes
+
+    def recv_bytes(self, maxlength: int | None = None) -> bytes:
+        """As a connection's. Raises `SilentEngineError`, OSError, EOFError."""
+        if not self._connection.poll(PATIENCE):
+            raise SilentEngineError(self._pid)
+        return self._connection.recv_bytes(maxlength)
 
 
 def admit(connection: Connection, key: bytes) -> bool:
