@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,8 +17,9 @@ from tests.demo_model.checks import TOOLS
 from inglenook.chat.events import AnswerDelta, AnswerEnded, AnswerWaiting, ChatFailed, Waiting
 from inglenook.chat.turn import Limits
 from inglenook.core.conversation import MessageState
-from inglenook.core.inference import EngineState, ModelSpec
+from inglenook.core.inference import EngineState, GenerateRequest, ModelSpec, Sampling
 from inglenook.core.messages import Effort, Role
+from inglenook.core.prompt import Text
 from inglenook.core.settings import TEMPERATURE
 from inglenook.core.tools import Tool
 from inglenook.engine.client import EngineClient
@@ -276,3 +278,37 @@ def test_an_answer_that_hit_a_limit_goes_on_as_if_it_had_not(
         assert end.message.text == expected.text
         assert len(bench.stored(chat).messages) == 2
         bench.service.close()
+
+
+def test_another_programs_answer_is_waited_for_and_that_is_told(
+    bench: Bench, engine: EngineClient, demo_gguf: Path
+) -> None:
+    bench.ask("Hello!")
+    client = EngineClient(engine._supervisor._runtime, engine._supervisor._logs)
+    try:
+        spec = DemoModel(demo_gguf).spec(lambda: False)
+        told = threading.Event()
+        unsubscribe = bench.service.subscribe(
+            lambda e: told.set() if isinstance(e, AnswerWaiting) and e.waiting is Waiting.QUEUED else None
+        )
+
+        def answer_again_and_again() -> None:
+            request = GenerateRequest(spec, (Text("a"),), Sampling(0.0), ignore_stop=True)
+            while not told.is_set():
+                for _ in client.generate(request):
+                    pass
+
+        other = threading.Thread(target=answer_again_and_again)
+        other.start()
+        chat = bench.service.new_chat()
+        while not told.wait(0.01):
+            start = bench.heard.mark()
+            bench.service.send(chat, "Hello!")
+            end = bench.heard.ended(chat, start)
+            assert end.message.state is MessageState.COMPLETE
+        other.join()
+        unsubscribe()
+        waits = [e.waiting for e in bench.heard.of(AnswerWaiting) if e.message_id == end.message.id]
+        assert Waiting.READING in waits[waits.index(Waiting.QUEUED) :], "and what comes after that"
+    finally:
+        client.close()

@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from inglenook.core.inference import GenerateRequest, ModelSpec, Sampling
+from inglenook.core.prompt import Text
+from inglenook.engine.client import EngineClient
 
 from .conftest import COMMAND, Program
 
@@ -115,6 +124,63 @@ def test_a_reader_that_has_enough(environment: dict[str, str], demo_gguf: Path) 
         child.stdout.close()
         assert child.stderr.read() == b""
         assert child.wait(60) == 1
+
+
+@contextlib.contextmanager
+def a_busy_window(home: Path, model: Path) -> Iterator[None]:
+    """Another program at the same engine: as soon as a model is loaded it has one turn after the other."""
+    client, ended = EngineClient(home / "run", home / "logs"), threading.Event()
+    client.count(ModelSpec(str(model)), (Text("a"),))
+
+    def work() -> None:
+        while not ended.wait(0.002):
+            if (loaded := client.status().model) is not None:
+                for _ in client.generate(GenerateRequest(loaded.spec, (Text("a"),), Sampling(0.0), 100)):
+                    pass
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        client.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+@pytest.mark.parametrize("piped", [True, False])
+def test_beside_a_window_it_says_why_it_waits(
+    environment: dict[str, str], home: Path, demo_gguf: Path, program: Program, piped: bool
+) -> None:
+    command = [*COMMAND, "ask", "Tell me a long story", "--model", str(demo_gguf), *GREEDY]
+    alone = program(*command[len(COMMAND) :]).stdout
+    ours, theirs = os.openpty()
+    shown = b""
+    with a_busy_window(home, demo_gguf):
+        child = subprocess.Popen(command, stdout=subprocess.PIPE if piped else theirs, stderr=theirs, env=environment)
+        os.close(theirs)
+        reader = threading.Thread(target=lambda: answers.append(child.communicate()[0]))
+        answers: list[bytes] = []
+        reader.start()
+        with contextlib.suppress(OSError):  # as Linux tells that nobody writes any more
+            while more := os.read(ours, 4096):
+                shown += more
+        reader.join()
+    os.close(ours)
+    assert child.returncode == 0
+    note, waits = (
+        rb"\r\n\(Another answer goes first; this one goes on after it\.\)\r\n",
+        rb"\rWaiting for another answer\.\.\.",
+    )
+    if piped:
+        assert re.search(waits, shown)
+        assert answers == [alone.encode()]
+        assert shown.endswith(b" \r"), "nothing of it stays"
+    else:
+        assert re.search(note, shown)
+        written = re.sub(waits + rb" *\r *\r", b"", re.sub(note, b"", shown))
+        assert written.decode().replace("\r\n", "\n").endswith("\r" + alone)
 
 
 def test_nothing_is_stored(program: Program, demo_gguf: Path, home: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.engine.conftest import wait_until
 from tests.engine.test_cache import TOLERANCE
 
-from inglenook.core.events import Finished, Prefill, StopReason, Tokens
+from inglenook.core.events import Finished, Prefill, Queued, StopReason, Tokens
 from inglenook.core.inference import EngineStatus, GenerateRequest, ModelSpec, Sampling
 from inglenook.core.prompt import Ids, Special, Text
 from inglenook.engine import llama
@@ -144,6 +144,8 @@ def test_put_aside_while_it_writes(bench: Bench, at: int, speculate: bool) -> No
     assert first.ids == expected_turn
     check_order(bench, slow, first)
     assert bench.diary.index(first) == at, "it did not wait for another token"
+    assert slow.events.count(Queued()) == 1
+    assert Queued() not in first.events
 
 
 def test_one_that_does_not_give_way_is_not_put_aside(bench: Bench) -> None:
@@ -152,6 +154,8 @@ def test_one_that_does_not_give_way_is_not_put_aside(bench: Bench) -> None:
     slow.at_token[5] = lambda: bench.add(second, Run(1, bench.request(2, 100, 20))) and None
     bench.do(slow, Run(1, bench.request(1, 200, 100)))
     assert bench.diary.index((slow, StopReason.LENGTH)) < bench.diary.index(second)
+    assert Queued() not in slow.events
+    assert second.events[0] == Queued()
 
 
 def test_of_two_that_give_way_the_second_waits(bench: Bench) -> None:
@@ -176,6 +180,7 @@ def test_a_load_of_the_same_model_does_not_wait(bench: Bench) -> None:
     slow.at_token[5] = lambda: bench.add(window, Load(1, bench.spec)) and None
     bench.do(slow, Run(1, bench.request(1, 200, 100, gives_way=True)))
     assert bench.diary.index((window, StopReason.STOP)) == 5
+    assert Queued() not in [*slow.events, *window.events]
 
 
 def test_what_does_not_give_way_is_not_begun_again_without_end(bench: Bench) -> None:

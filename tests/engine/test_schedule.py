@@ -6,8 +6,9 @@ from typing import Any, cast
 
 import pytest
 
+from inglenook.core.events import Queued
 from inglenook.core.inference import GenerateRequest, ModelSpec
-from inglenook.engine.protocol import Ahead, Count, Inject, Load, Run
+from inglenook.engine.protocol import Ahead, Bench, Count, Happened, Inject, Load, Run
 from inglenook.engine.schedule import ClientLine, Job, Schedule
 
 MODEL = ModelSpec("x")
@@ -23,8 +24,22 @@ def schedule(interrupts: list[bool]) -> Schedule:
     return Schedule(interrupts.append)
 
 
+class Told:
+    """What a client is told."""
+
+    def __init__(self) -> None:
+        self.reports: list[object] = []
+
+    def put(self, report: object) -> None:
+        self.reports.append(report)
+
+
 def line() -> ClientLine:
-    return ClientLine(cast(Any, None))  # nothing is sent here
+    return ClientLine(cast(Any, Told()))
+
+
+def told(client: ClientLine) -> list[object]:
+    return cast(Told, client.outbox).reports
 
 
 def add(schedule: Schedule, client: ClientLine, number: int, *, count: bool = False) -> Job:
@@ -191,3 +206,39 @@ def test_what_is_put_aside_can_be_cancelled_and_spoken_to(schedule: Schedule, in
     assert schedule.cancel(a, 1) == []
     schedule.back(slow)
     assert interrupts[-1] is True
+
+
+def test_who_has_to_wait_for_anothers_answer_is_told(schedule: Schedule):
+    a, b, c = line(), line(), line()
+    ask = Run(7, GenerateRequest(MODEL, (), gives_way=True))
+    turn = Run(8, GenerateRequest(MODEL, ()))
+    schedule.add(Job(a, ask))
+    assert schedule.next() is not None
+    schedule.add(Job(b, turn))
+    assert told(b) == [], "it goes first"
+    schedule.add(Job(c, turn))
+    assert told(c) == [Happened(8, Queued())], "after that one"
+    schedule.add(Job(c, ask))
+    assert told(c)[1:] == [Happened(7, Queued())]
+    assert told(a) == []
+
+
+@pytest.mark.parametrize("running", [Ahead(1, MODEL, ()), Load(1, MODEL)])
+def test_what_takes_no_time_is_not_told(schedule: Schedule, running: Ahead | Load):
+    a, b = line(), line()
+    schedule.add(Job(a, running))
+    schedule.next()
+    schedule.add(Job(b, Run(2, GenerateRequest(MODEL, ()))))
+    schedule.add(Job(b, Count(3, MODEL, ())))
+    assert told(b) == []
+
+
+def test_a_benchmark_waits_without_being_told(schedule: Schedule):
+    """It hears no events."""
+    a, b = line(), line()
+    schedule.add(Job(a, Bench(1, MODEL, 1, 1)))
+    schedule.next()
+    schedule.add(Job(b, Bench(1, MODEL, 1, 1)))
+    assert told(b) == []
+    schedule.add(Job(b, Run(2, GenerateRequest(MODEL, ()))))
+    assert told(b) == [Happened(2, Queued())]

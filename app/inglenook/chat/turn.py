@@ -40,6 +40,7 @@ from inglenook.core.events import (
     PartEnded,
     PartStarted,
     Prefill,
+    Queued,
     StopReason,
     Tokens,
 )
@@ -351,6 +352,8 @@ class Turn:
         self._heard = 0
         for event in self._events(self._at.inference.generate(request)):
             match event:
+                case Queued():
+                    self._wait_for(Waiting.QUEUED)
                 case Loading(fraction):  # the engine crashed since, or another program loaded another model
                     self._wait_for(Waiting.LOADING, fraction)
                 case Prefill(done, total, _):
@@ -399,6 +402,8 @@ class Turn:
             loading = Estimate()
             for event in self._events(self._at.inference.load(spec)):
                 match event:
+                    case Queued():
+                        self._wait_for(Waiting.QUEUED)
                     case Loading(fraction):
                         self._wait_for(Waiting.LOADING, fraction, loading.seconds_left(fraction))
                     case Finished(StopReason.FAILED, _, ErrorInfo() as error):

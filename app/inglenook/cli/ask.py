@@ -13,7 +13,17 @@ from typing import Any
 from inglenook.cli.services import Services
 from inglenook.cli.terminal import INTERRUPTED, BadInputError, StatusLine, harmless, write
 from inglenook.core.errors import UserError
-from inglenook.core.events import Channel, Finished, Loading, PartDelta, PartStarted, StopReason, Tokens
+from inglenook.core.events import (
+    Channel,
+    Finished,
+    Loading,
+    PartDelta,
+    PartStarted,
+    Prefill,
+    Queued,
+    StopReason,
+    Tokens,
+)
 from inglenook.core.i18n import N_, tr
 from inglenook.core.inference import (
     EngineState,
@@ -31,6 +41,8 @@ from inglenook.harmony.parse import Parser
 from inglenook.harmony.render import render
 from inglenook.harmony.schema_source import SchemaError
 from inglenook.harmony.structured import Structured
+
+_QUEUED = N_("Waiting for another answer...")
 
 
 def run(services: Services, arguments: argparse.Namespace) -> int:
@@ -116,6 +128,8 @@ def _load(inference: InferenceService, spec: ModelSpec, status: StatusLine, *, n
         for event in generation:
             if isinstance(event, Loading):
                 status.show(tr(N_("Loading the model: {percent}%"), percent=f"{event.fraction * 100:.0f}"))
+            elif isinstance(event, Queued):
+                status.show(tr(_QUEUED))
             elif isinstance(event, Finished) and event.error is not None:
                 crashed = inference.status().state is EngineState.CRASHED
                 raise (BadInputError if named and not crashed else UserError).of(event.error)
@@ -134,14 +148,21 @@ class _Answer:
         self._stream = stream
         self._final: set[int] = set()  # indices of parts
         self._last = ""
+        self._doing = N_("Reading...")
+        self._waits = False
 
     def follow(self, generation: Generation) -> Finished:
         """Consumes the generation. On Ctrl-C and when nobody reads any more, it is cancelled."""
-        self._status.show(tr(N_("Reading...")))
+        self._status.show(tr(self._doing))
         finished = Finished(StopReason.CANCELLED)
         try:
             for event in generation:
-                if isinstance(event, Tokens):
+                if isinstance(event, Queued):
+                    self._wait()
+                elif isinstance(event, Prefill):
+                    self._go_on()
+                elif isinstance(event, Tokens):
+                    self._go_on()
                     for token, piece in zip(event.ids, event.pieces, strict=True):
                         for part in self._parser.feed(token, piece):
                             self._show(part)
@@ -160,6 +181,21 @@ class _Answer:
                 self._write("\n")
         return finished
 
+    def _wait(self) -> None:
+        """Another's answer goes first."""
+        self._waits = True
+        if self._last not in ("", "\n") and sys.stdout.isatty():
+            self._status.note(tr(N_("(Another answer goes first; this one goes on after it.)")))
+        else:
+            self._status.show(tr(_QUEUED))
+
+    def _go_on(self) -> None:
+        if self._waits:
+            self._waits = False
+            self._status.clear()
+            if not self._last:
+                self._status.show(tr(self._doing))
+
     def message(self) -> Message:
         """What has been said so far."""
         return Message(Role.ASSISTANT, tuple(self._parser.parts))
@@ -172,7 +208,8 @@ class _Answer:
                 self._final.add(event.index)
                 self._status.clear()
             else:
-                self._status.show(tr(N_("Thinking...")))
+                self._doing = N_("Thinking...")
+                self._status.show(tr(self._doing))
         elif isinstance(event, PartDelta) and event.index in self._final and self._stream:
             self._write(event.text)
 

@@ -99,6 +99,11 @@ class StatusLine:
         write(self._stream, f"\r{text[:79].ljust(len(self._shown))}")
         self._shown = text[:79]
 
+    def note(self, text: str) -> None:
+        """A line for itself, where the cursor is at the end of somebody else's."""
+        if self._live:
+            write(self._stream, f"\n{text}\n")
+
     def clear(self) -> None:
         """Empties the line; what is written next begins at its start."""
         if self._shown:

@@ -25,6 +25,11 @@ class StopReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Queued:
+    """Another's answer goes first: this one has not begun, or is put aside. Whatever comes next ends that."""
+
+
+@dataclass(frozen=True, slots=True)
 class Loading:
     """The model is being loaded; `fraction` in 0..1."""
 
@@ -72,7 +77,7 @@ class Finished:
     error: ErrorInfo | None = None
 
 
-EngineEvent = Loading | Prefill | Tokens | Finished
+EngineEvent = Queued | Loading | Prefill | Tokens | Finished
 
 
 class Channel(StrEnum):

@@ -19,7 +19,7 @@ from inglenook.core.i18n import N_
 from inglenook.core.inference import Counts, EngineStatus, GenerateRequest, ModelSpec
 from inglenook.core.prompt import Segment
 
-VERSION = 5  # raise it when a message changes
+VERSION = 6  # raise it when a message changes
 _NAME = "inglenook engine"
 BROKEN = N_("The engine's library could not be started. Install Inglenook again; the engine's log says more.")
 

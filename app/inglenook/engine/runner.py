@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from inglenook.core.errors import ErrorInfo, UserError
-from inglenook.core.events import EngineEvent, Finished, Loading, Prefill, StopReason
+from inglenook.core.events import EngineEvent, Finished, Loading, Prefill, Queued, StopReason
 from inglenook.core.i18n import N_
 from inglenook.core.inference import Counts, EngineState, EngineStatus, GenerateRequest, ModelSpec
 from inglenook.engine import llama, memory
@@ -144,6 +144,8 @@ class Runner:
         with self.pulse.aside():
             while True:
                 while first := self.schedule.first(job):
+                    if isinstance(first.command, Run):  # anything else takes no time
+                        self.tell(job, Queued())
                     self.pulse.begin()
                     self._is_aside = True
                     self._work(first)

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from inglenook.core.events import Queued
 from inglenook.core.inference import ModelSpec
 from inglenook.engine.outbox import Outbox
-from inglenook.engine.protocol import Ahead, Bench, Count, Inject, Load, Run
+from inglenook.engine.protocol import Ahead, Bench, Count, Happened, Inject, Load, Run
 
 
 @dataclass(eq=False, slots=True)
@@ -74,7 +75,7 @@ class Schedule:
         self.has_first = False  # the same: somebody waits for whom the running job is to be put aside
 
     def add(self, job: Job) -> None:
-        """Queues a job."""
+        """Queues a job; its client is told if another's answer goes first."""
         with self._changed:
             if isinstance(job.command, Count):
                 self._counts.append(job)
@@ -82,6 +83,8 @@ class Schedule:
             elif isinstance(job.command, Ahead):
                 self._ahead.append(job)
             else:
+                if self._waits(job):  # told here, where nobody can begin it meanwhile
+                    job.client.outbox.put(Happened(job.command.id, Queued()))
                 self._jobs.append(job)
                 current = self._current
                 if current is not None and isinstance(current.command, Ahead):
@@ -91,6 +94,13 @@ class Schedule:
                     if current.interruptible:
                         self._interrupt(True)
             self._changed.notify_all()
+
+    def _waits(self, job: Job) -> bool:
+        """Whether another's work goes before `job`, which is not queued yet."""
+        if isinstance(job.command, Bench):  # it tells no events
+            return False
+        others = [j for j in (self._current, self._aside, *self._jobs) if j is not None]
+        return any(isinstance(other.command, Run | Bench) and not job.goes_before(other) for other in others)
 
     def next(self, timeout: float | None = None) -> Job | None:
         """Waits for work: counts, then jobs that do not give way, then those that do, then work ahead.
