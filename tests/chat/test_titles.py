@@ -18,6 +18,12 @@ from inglenook.chat.titles import TITLE_LENGTH, title_from
         ("a" * 48, "a" * 48),
         ("a" * 49, "a" * 47 + "…"),
         ("word " * 20, "word word word word word word word word word…"),
+        ("# Plan for *today*", "Plan for today"),
+        ("- **Why** is `x = 1` ***so***?", "Why is x = 1 so?"),
+        ("```python\nprint(1)\n```", "print(1)"),
+        ("```", "```"),
+        ("# ", "#"),
+        ("2 * 3 * 4 and 2*3*4, **kwargs, #1 and C#, snake_case", "2 * 3 * 4 and 2*3*4, **kwargs, #1 and C#,…"),
         ("see https://example.org/" + "x" * 60, "see https://example.org/" + "x" * 23 + "…"),
     ],
 )

@@ -152,7 +152,9 @@ PERMITS: Mapping[str, Permit] = {
     "app/inglenook/engine/transport.py": permit(
         "the engine's pipe: a Unix socket or a named pipe, whose family is a constant",
         """multiprocessing.connection.Client multiprocessing.connection.Listener multiprocessing.connection.Connection
-        multiprocessing.connection.answer_challenge multiprocessing.connection.deliver_challenge""",
+        multiprocessing.connection.answer_challenge multiprocessing.connection.deliver_challenge
+        socket.socket socket.AF_UNIX socket.SOL_SOCKET socket.SO_RCVTIMEO""",
+        "socket.socket(socket.AF_UNIX, fileno=os.dup(connection.fileno()))",
         "multiprocessing.connection.Client(address, _FAMILY)",
         "multiprocessing.connection.Listener(address, _FAMILY, backlog=16)",
     ),
@@ -227,7 +229,7 @@ CALLS = words(
     """
     ctypes.CDLL httpx.Client httpcore.ConnectionPool httpcore.HTTPProxy importlib.util.find_spec
     multiprocessing.get_context multiprocessing.connection.Client multiprocessing.connection.Listener
-    inglenook.library.remote.network.Network
+    inglenook.library.remote.network.Network socket.socket
     """
 )
 """What may be called with the arguments of a permit only."""

@@ -194,6 +194,7 @@ def test_a_bypass_in_a_new_module_is_found(text: str, project: dict[str, Source]
         ("app/inglenook/ui/app.py", "socket.socket()"),
         ("app/inglenook/ui/main_window.py", "from PySide6.QtCore import QProcess"),
         ("app/inglenook/engine/transport.py", "Client(x)"),
+        ("app/inglenook/engine/transport.py", "socket.socket()"),
         ("app/inglenook/engine/transport.py", "Listener(('127.0.0.1', 0), 'AF_INET')"),
         ("app/inglenook/engine/host.py", "Listener(x)"),
         ("app/inglenook/engine/launch.py", "subprocess.getoutput(x)"),

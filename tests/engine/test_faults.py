@@ -327,16 +327,17 @@ __main__.main()
     assert len(engines(tmp_path)) == 1
 
 
+@pytest.mark.parametrize("within_c", [False, True])
 def test_an_engine_without_memory_ends_and_says_so(
-    client: EngineClient, random_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    client: EngineClient, random_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, within_c: bool
 ):
     """What goes on in a process after an allocation failed cannot be relied on."""
-    code = """
-import sys
+    code = f"""
+import ctypes
 from inglenook.engine import __main__, loaded
 def refuse(*_):
     raise MemoryError
-loaded.Loaded.bench = refuse
+loaded.Loaded.bench = ctypes.CFUNCTYPE(ctypes.c_int)(refuse) if {within_c} else refuse
 __main__.main()
 """
     program = tmp_path / "inglenook.engine"

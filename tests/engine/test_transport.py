@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 import sys
+import threading
+import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 from inglenook.core.errors import UserError
-from inglenook.engine import transport
+from inglenook.engine import protocol, transport
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes of Unix")
 
@@ -60,6 +64,56 @@ def test_key_is_kept_and_for_the_user_alone(tmp_path: Path):
     assert len(key) == 32
     assert transport.read_key(tmp_path) == key
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+
+
+def test_who_holds_the_lock_is_waited_for_but_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A program that stands still while it starts the engine."""
+    order = []
+
+    def hold() -> None:
+        with transport.locked(tmp_path):
+            order.append("first")
+            held.set()
+            time.sleep(0.2)
+            order.append("first is done")
+
+    held, first = threading.Event(), threading.Thread(target=hold)
+    first.start()
+    held.wait()
+    with transport.locked(tmp_path):
+        order.append("second")
+        monkeypatch.setattr(transport, "LOCK_SECONDS", 0.1)
+        with pytest.raises(UserError, match="Close it"), transport.locked(tmp_path):
+            order.append("never")
+    first.join()
+    assert order == ["first", "first is done", "second"]
+    with transport.locked(tmp_path):
+        pass
+
+
+def test_half_a_message_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """An engine that stands still just then: whoever reads would not hear of anything else."""
+    listener, key = transport.listen(tmp_path), transport.read_key(tmp_path)
+    transport.publish(tmp_path, str(listener.address))
+    engine_ends: list[Connection] = []
+
+    def engine() -> None:
+        connection = listener.accept()
+        engine_ends.append(connection)
+        assert transport.admit(connection, key)
+        connection.send_bytes(protocol.greeting(pid=os.getpid()))
+        connection.send_bytes(b"whole")
+        os.write(connection.fileno(), struct.pack("!i", 100) + b"half")
+
+    threading.Thread(target=engine).start()
+    monkeypatch.setattr(transport, "PATIENCE", 0.5)
+    connection, _ = transport.connect(tmp_path)
+    assert connection.recv_bytes() == b"whole"
+    with pytest.raises(BlockingIOError):
+        connection.recv_bytes()
+    connection.close()
+    engine_ends[0].close()
+    listener.close()
 
 
 def test_address_of_a_dead_engine(tmp_path: Path):

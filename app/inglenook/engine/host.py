@@ -41,6 +41,8 @@ from inglenook.engine.pulse import BEAT_SECONDS, Naps, Pulse
 from inglenook.engine.schedule import ClientLine, Job
 
 if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
     from inglenook.engine.runner import Runner
 
 _log = logging.getLogger(__name__)
@@ -242,11 +244,19 @@ def _on_thread_error(error: threading.ExceptHookArgs) -> None:
     threading.__excepthook__(error)
 
 
+def _on_unraisable(error: UnraisableHookArgs) -> None:
+    """Within what C calls: its caller goes on with whatever it takes for the answer."""
+    if isinstance(error.exc_value, MemoryError):
+        end_without_memory()
+    sys.__unraisablehook__(error)
+
+
 def main(runtime: Path, log_folder: Path, states: Path | None) -> None:
     """Runs the engine; never returns. `states` is the folder of saved states, if there are to be any."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the program there
     logs.start(log_folder, "engine")
     threading.excepthook = _on_thread_error
+    sys.unraisablehook = _on_unraisable
     host = Host(transport.private_folder(runtime), states)
     _log.info("started")
     sys.stdout.write("ready\n")

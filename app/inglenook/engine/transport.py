@@ -11,9 +11,12 @@ import hashlib
 import json
 import os
 import secrets
+import socket
 import stat
+import struct
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from multiprocessing.connection import Client, Connection, Listener, answer_challenge, deliver_challenge
 from pathlib import Path
@@ -26,6 +29,7 @@ from inglenook.engine import protocol
 _WINDOWS = sys.platform == "win32"
 _FAMILY = "AF_PIPE" if _WINDOWS else "AF_UNIX"
 _LONGEST_FOLDER = 80  # bytes: a Unix socket's path may have 103 on macOS
+LOCK_SECONDS = 90.0  # that another program may take to start the engine; see `launch.START_SECONDS`
 PATIENCE = 10.0  # seconds that a living process may take for a step of the handshake
 
 
@@ -62,25 +66,33 @@ def private_folder(runtime: Path) -> Path:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the lock under which an engine is started; waits for whoever has it."""
+    """Holds the lock under which an engine is started; waits for whoever has it. Raises `UserError` after a while."""
     with (folder / "lock").open("ab") as file:
-        if _WINDOWS:
-            _lock_windows(file.fileno())
-        else:
-            import fcntl
-
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+        give_up = time.monotonic() + LOCK_SECONDS
+        while not _lock(file.fileno()):
+            if time.monotonic() > give_up:
+                raise UserError(
+                    N_("Another Inglenook is starting the engine and does not get on. Close it, then try again.")
+                )
+            time.sleep(0.02)
         yield  # closing the file releases the lock, as does any death of the process
 
 
-def _lock_windows(descriptor: int) -> None:
-    import msvcrt
+def _lock(descriptor: int) -> bool:
+    """False if somebody else has it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
 
-    while True:  # each call waits 10 seconds
-        with contextlib.suppress(OSError):
             os.lseek(descriptor, 0, os.SEEK_SET)
-            msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined,unused-ignore] # Windows only
-            return
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # as Unix and Windows say it
+        return False
+    return True
 
 
 def read_key(folder: Path) -> bytes:
@@ -155,7 +167,16 @@ def connect(folder: Path) -> tuple[Connection, dict[str, Any]]:
     if greeting["version"] != protocol.VERSION:
         connection.close()
         raise UserError(N_("Another version of Inglenook is running. Close it, then try again."))
+    if not _WINDOWS:  # there a message comes whole or not at all
+        _limit_reads(connection)
     return connection, greeting
+
+
+def _limit_reads(connection: Connection) -> None:
+    """What is read after a message has begun raises OSError after `PATIENCE`: its sender may stand still since."""
+    with socket.socket(socket.AF_UNIX, fileno=os.dup(connection.fileno())) as end:
+        whole, part = divmod(PATIENCE, 1)
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(whole), int(part * 1e6)))
 
 
 class _Patient:
