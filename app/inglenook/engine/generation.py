@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -11,6 +12,9 @@ from inglenook.core.errors import ErrorInfo, UserError
 from inglenook.core.events import EngineEvent, Finished
 from inglenook.core.inference import Counts
 from inglenook.core.prompt import Segment
+
+ATTENTIVE_SECONDS = 0.5 if sys.platform == "win32" else None
+"""Between two waits: on Windows a thread hears of Ctrl-C only there."""
 
 
 class Requests(Protocol):
@@ -35,7 +39,10 @@ class EngineGeneration:
 
     def __iter__(self) -> Iterator[EngineEvent]:
         while True:
-            event = self._events.get()
+            try:
+                event = self._events.get(timeout=ATTENTIVE_SECONDS)
+            except queue.Empty:
+                continue
             yield event
             if isinstance(event, Finished):
                 return
@@ -73,7 +80,8 @@ class Reply:
 
     def wait(self) -> float | Counts:
         """The answer. Raises `UserError`."""
-        self._done.wait()
+        while not self._done.wait(ATTENTIVE_SECONDS):
+            pass
         if self._error is not None:
             raise UserError.of(self._error)
         return self._value
