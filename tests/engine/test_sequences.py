@@ -13,7 +13,7 @@ import os
 import random
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -346,6 +346,9 @@ def act(kind: str, chat: int, which: int = 0) -> Act:
 
 
 TO_AND_FRO = [act("ask", 0), act("ask", 1), act("ask", 0), act("ask", 1)]
+FULL = replace(act("ask", 0), length=LONGEST, final=LONGEST, seed=0, chat=None)
+ANSWERS_IN_BETWEEN = [FULL] * 4 + [replace(FULL, chat=2), replace(FULL, stop=0)] + [FULL] * 4
+ANSWERS_IN_BETWEEN += [replace(FULL, kind="edit", which=2, same=5)]
 SEQUENCE = st.lists(ACTS, min_size=8, max_size=14)
 EXAMPLES = settings(max_examples=SEQUENCES, suppress_health_check=list(HealthCheck))
 CONTROL = settings(EXAMPLES, max_examples=100, derandomize=True, database=None)
@@ -354,6 +357,7 @@ CONTROL = settings(EXAMPLES, max_examples=100, derandomize=True, database=None)
 @EXAMPLES
 @given(acts=SEQUENCE)
 @example(acts=TO_AND_FRO)
+@example(acts=ANSWERS_IN_BETWEEN)
 def test_any_sequence_equals_fresh_evaluation_and_costs_little(bench: Bench, acts: list[Act]) -> None:
     done = session(bench, acts)
     assert done.worst < TOLERANCE
@@ -397,6 +401,18 @@ def test_a_branch_that_is_left_from_another_chat_is_kept(bench: Bench) -> None:
     assert done.again <= INTERVAL + WORTH
     done.do(act("back", 0))
     assert bench.context.evaluated <= INTERVAL
+
+
+def test_an_edit_between_long_answers_does_not_read_the_first_one_again(bench: Bench) -> None:
+    """The question was read in one piece with what stands before it; by now the windows have forgotten its start."""
+    done, source = Session(bench, [Chat()]), random.Random(1)
+    first = bench.prompt([Message(True, text(source, 50))])
+    first += done._generate(first, FULL, 300)
+    for _ in range(2):
+        question = [bench.end, *bench.user, *text(source, 50), bench.end, bench.start, 1]
+        done._generate([*first, *question], FULL, 300)
+        assert bench.context.evaluated <= len(question) + 1
+    assert done.worst < TOLERANCE
 
 
 def test_edits_in_a_chat_of_long_messages(bench: Bench) -> None:

@@ -229,6 +229,11 @@ class PrefixCache:
         self._keep_to_budget()
 
     @property
+    def place(self) -> int:
+        """The last place to return to: so many tokens."""
+        return self._checkpoints[-1].length if self._checkpoints else 0
+
+    @property
     def checkpoint_bytes(self) -> int:
         """What the checkpoints take of main memory."""
         return sum(len(c.state) for c in self._checkpoints)

@@ -27,6 +27,7 @@ from inglenook.engine.states import SHORTEST
 from inglenook.engine.steps import Policy, Steps
 
 _log = logging.getLogger(__name__)
+_FAR = 64  # tokens from a place to return to: from there on another one is worth its memory
 _SMALLEST_PIECE = 32  # tokens for which a checkpoint is worth an evaluation of its own
 _PIECE_AHEAD = 64  # tokens to evaluate at once ahead: what is broken off for somebody who comes is lost; 4% slower
 _LONGEST_CHARACTER = 4  # bytes, so as many tokens at most
@@ -159,6 +160,8 @@ class Generating:
         self._restore()
         done = self._cached = cache.reuse(self._prompt)
         total = len(self._prompt) - done
+        if not self._ahead:
+            self._mark(done)
         tokens = np.asarray(self._prompt, np.int32)
         places = {*self._starts, len(tokens)}
         self._runner.tell(self._job, Prefill(0, total, self._cached))
@@ -176,6 +179,12 @@ class Generating:
         finally:
             self._prefill_s = time.monotonic() - started - self._away
         self._runner.tell(self._job, Prefill(total, total, self._cached))
+
+    def _mark(self, done: int) -> None:
+        """Makes where the evaluation begins a place to return to, if there is none nearby: after an answer, mostly."""
+        cache, end = self._loaded.cache, len(self._prompt)
+        if done - cache.place >= _FAR or end - cache.place > self._loaded.context.batch_size:
+            cache.checkpoint()
 
     def _evaluate(self, tokens: npt.NDArray[np.int32], *, output: bool) -> None:
         """A piece of the prompt; again, if that was broken off for others. Raises `DecodeError`, `JobCancelled`."""
