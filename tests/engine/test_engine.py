@@ -13,7 +13,7 @@ import pytest
 from tests.engine.conftest import engines, wait_until
 
 from inglenook.core.errors import UserError
-from inglenook.core.events import EngineEvent, Finished, Loading, Prefill, StopReason, Tokens
+from inglenook.core.events import EngineEvent, Finished, Loading, Prefill, Queued, StopReason, Tokens
 from inglenook.core.inference import (
     Counts,
     EngineState,
@@ -239,7 +239,7 @@ def test_cancel_of_a_queued_request(shared: EngineClient, random_spec: ModelSpec
     until(running, Tokens)
     queued = shared.generate(long_answer(random_spec))
     queued.cancel()
-    assert [type(e) for e in queued] == [Finished]
+    assert [type(e) for e in queued] == [Queued, Finished]
     running.cancel()
     assert finished(list(running)).reason is StopReason.CANCELLED
 
