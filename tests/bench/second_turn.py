@@ -8,8 +8,7 @@ is Inglenook as it is, `typed` the same with the question in the composer for th
 `server` llama.cpp's own server with the same model, history and question (its prompt cache on, one slot). By turns,
 medians in seconds; ratios are to `server` where there is one, else to `plain`. `pairs` are the quotients of each time
 of a way and the server's that followed or preceded it with the very same text, with the median and its interval of 95%
-(of order statistics); `all` has seconds, tokens that were
-evaluated, and the seconds that took.
+(of order statistics); `all` has seconds, tokens that were evaluated, and the seconds that took.
 """
 
 from __future__ import annotations

@@ -284,10 +284,9 @@ def test_another_programs_answer_is_waited_for_and_that_is_told(
     bench: Bench, engine: EngineClient, demo_gguf: Path
 ) -> None:
     bench.ask("Hello!")
-    client = EngineClient(engine._supervisor._runtime, engine._supervisor._logs)
+    client, told = EngineClient(engine._supervisor._runtime, engine._supervisor._logs), threading.Event()
     try:
         spec = DemoModel(demo_gguf).spec(lambda: False)
-        told = threading.Event()
         unsubscribe = bench.service.subscribe(
             lambda e: told.set() if isinstance(e, AnswerWaiting) and e.waiting is Waiting.QUEUED else None
         )
@@ -311,4 +310,5 @@ def test_another_programs_answer_is_waited_for_and_that_is_told(
         waits = [e.waiting for e in bench.heard.of(AnswerWaiting) if e.message_id == end.message.id]
         assert Waiting.READING in waits[waits.index(Waiting.QUEUED) :], "and what comes after that"
     finally:
+        told.set()
         client.close()

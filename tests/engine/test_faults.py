@@ -327,6 +327,37 @@ __main__.main()
     assert len(engines(tmp_path)) == 1
 
 
+def test_an_engine_that_hangs_in_the_middle_of_a_message_is_ended(
+    client: EngineClient, random_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    program = tmp_path / "inglenook.engine"
+    code = """
+import os, signal, struct, time
+from multiprocessing.connection import Connection
+from inglenook.engine import __main__
+say, left = Connection.send_bytes, 4  # the handshake
+def say_half(connection, message):
+    global left
+    left -= 1
+    if left < 0:
+        os.write(connection.fileno(), struct.pack("!i", len(message)) + message[:10])
+        os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(1000)
+    say(connection, message)
+Connection.send_bytes = say_half
+__main__.main()
+"""
+    program.write_text(code)
+    good, commands = launch.engine_command(), iter([[sys.executable, str(program)]])
+    monkeypatch.setattr(launch, "engine_command", lambda: next(commands, good))
+    monkeypatch.setattr(transport, "PATIENCE", 3.0)
+    with pytest.raises(UserError, match="did not answer"):
+        client.count(random_spec, PROMPT)
+    assert not engines(tmp_path)
+    monkeypatch.setattr(transport, "PATIENCE", 60.0)
+    assert client.count(random_spec, PROMPT) == 28
+
+
 @pytest.mark.parametrize("within_c", [False, True])
 def test_an_engine_without_memory_ends_and_says_so(
     client: EngineClient, random_spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, within_c: bool

@@ -334,6 +334,10 @@ class Supervisor:
         connection = self._attachment.connection
         try:
             report = unpack(connection.recv_bytes())
+        except BlockingIOError:  # it stands still in the middle of a message: what comes after it could not be read
+            self._kill_hung()
+            self._lost()
+            return
         except (EOFError, OSError):
             self._lost()
             return
